@@ -1,0 +1,88 @@
+"""Options of one job: the same names on the command line, in Python and in TOML."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mdenoise.errors import UsageError
+
+QUALITIES = ("fast", "balanced", "best")
+PRECISIONS = ("auto", "f32", "bf16", "fp16")
+ENGINES = ("auto", "openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "onnxruntime_cuda")
+ENCODINGS = ("auto", "linear", "srgb")
+ALPHAS = ("denoise", "keep")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that changes the pixels of a result, and how it is computed.
+
+    strength     0..1, blend of input (0, returned bit for bit) and filtered image (1).
+    robustness   share of pixels hidden from the network at inference, 0..0.9, or "auto".
+    layers       "beauty", "additive", "all" or names separated by commas.
+    color, albedo, normal, depth, variance   LAYER or FILE[:LAYER]; None = found by name, "none" = do not use.
+    tile_px      largest tile side, a multiple of 64 in 64..1024.
+    overlap_px   context of every tile beyond the pixels it delivers, a multiple of 32; None = by quality.
+    max_memory_mb  bound on the working memory of tiles; None = tile_px alone decides.
+    """
+
+    quality: str = "balanced"
+    precision: str = "auto"
+    engine: str = "auto"
+    device: str = "auto"
+    robustness: float | str = "auto"
+    strength: float = 1.0
+    model: str = "base"
+    layers: str = "beauty"
+    alpha: str = "denoise"
+    encoding: str = "auto"
+    color: str | None = None
+    albedo: str | None = None
+    normal: str | None = None
+    depth: str | None = None
+    variance: str | None = None
+    tile_px: int = 1024
+    overlap_px: int | None = None
+    max_memory_mb: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("quality", QUALITIES), ("precision", PRECISIONS), ("engine", ENGINES),
+            ("encoding", ENCODINGS), ("alpha", ALPHAS),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise UsageError(f"{name} {value!r} is not known: use {', '.join(allowed)}")
+        if not 0.0 <= self.strength <= 1.0:
+            raise UsageError(f"strength {self.strength} is out of range: use 0 to 1")
+        if self.robustness != "auto" and not 0.0 <= float(self.robustness) <= 0.9:
+            raise UsageError(f"robustness {self.robustness} is out of range: use auto or 0 to 0.9")
+        if self.tile_px % 64 or not 64 <= self.tile_px <= 1024:
+            raise UsageError(f"tile {self.tile_px} cannot be used: a multiple of 64 from 64 to 1024")
+        if self.overlap_px is not None and (self.overlap_px % 32 or self.overlap_px < 0):
+            raise UsageError(f"overlap {self.overlap_px} cannot be used: a multiple of 32")
+
+
+def load_config(path: Path, base: Options | None = None) -> Options:
+    """Options from a TOML file over `base`; an unknown key is an error with a suggestion."""
+    base = base or Options()
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read config {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read config {path}: {error}") from None
+    known = [f.name for f in fields(Options)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+            raise UsageError(f"config {path}: unknown key {key!r}{hint}")
+    try:
+        return replace(base, **values)
+    except TypeError as error:
+        raise UsageError(f"config {path}: {error}") from None
