@@ -1,0 +1,27 @@
+"""onnxruntime on the CPU, the second engine: smaller, on every platform, float32 only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mdenoise.errors import EngineError
+from mdenoise.models import ModelCard
+
+
+class OnnxRuntimeEngine:
+    name = "onnxruntime"
+    precision = "f32"
+
+    def __init__(self, card: ModelCard, precision: str = "auto"):
+        import onnxruntime
+
+        if precision not in ("auto", "f32"):
+            raise EngineError(f"precision {precision} cannot be used with onnxruntime: it computes in f32. Use --precision f32")
+        if hasattr(onnxruntime, "disable_telemetry_events"):
+            onnxruntime.disable_telemetry_events()
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(card.path), settings, providers=["CPUExecutionProvider"])
+
+    def predict(self, guide: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(self._session.run(None, {"guide": guide}))

@@ -1,0 +1,81 @@
+"""OpenVINO on the CPU, the default engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mdenoise.errors import EngineError
+from mdenoise.models import ModelCard
+
+PRECISIONS = {"f32": "FP32", "bf16": "BF16", "fp16": "FP16"}
+
+
+def cpu_count() -> int:
+    """Cores that this process may use (cgroup and affinity respected where the system tells)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder() -> Path | None:
+    """A private folder for compiled models; None when it cannot be had, which only costs time."""
+    import platformdirs
+
+    folder = Path(platformdirs.user_cache_dir("mdenoise")) / "openvino"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A compiled model is code: a folder that others can write to is not used.
+        status = folder.stat()
+        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
+            return None
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+class OpenVinoEngine:
+    """Compiles the model once per tile size. bf16 only where the CPU has it; radiance never passes through here."""
+
+    name = "openvino"
+
+    def __init__(self, card: ModelCard, precision: str = "auto"):
+        import openvino
+
+        self._core = openvino.Core()
+        capable = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "auto":
+            precision = "bf16" if "BF16" in capable else "f32"
+        if PRECISIONS[precision] not in capable:
+            raise EngineError(f"precision {precision} cannot be used: this CPU has no {precision}. Use --precision f32")
+        self.precision = precision
+        cache = cache_folder()
+        if cache is not None:
+            self._core.set_property({"CACHE_DIR": str(cache)})
+        self._path = card.path
+        self._compiled: dict[tuple[int, ...], object] = {}
+
+    def _compile(self, shape: tuple[int, ...]):
+        model = self._core.read_model(self._path)
+        model.reshape(list(shape))
+        return self._core.compile_model(
+            model,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": {"f32": "f32", "bf16": "bf16", "fp16": "f16"}[self.precision],
+                "INFERENCE_NUM_THREADS": cpu_count(),
+                "ENABLE_CPU_PINNING": False,
+            },
+        ).create_infer_request()
+
+    def predict(self, guide: np.ndarray) -> tuple[np.ndarray, ...]:
+        request = self._compiled.get(guide.shape)
+        if request is None:
+            try:
+                request = self._compiled[guide.shape] = self._compile(guide.shape)
+            except RuntimeError as error:
+                line = str(error).strip().splitlines()[-1]
+                raise EngineError(f"engine openvino cannot compile {self._path.name}: {line}. Try --engine onnxruntime") from None
+        request.infer([guide], share_inputs=True)
+        return tuple(request.get_output_tensor(i).data for i in range(4))

@@ -1,0 +1,56 @@
+"""Model cards: which network, what it expects, what it was trained on; looked up by name or path and checked by hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mdenoise.errors import ModelError
+
+WEIGHTS = Path(__file__).parent / "weights"
+CONTRACT = "predict-1"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What lies beside an ONNX file as JSON. `reach_px` is the exact distance at which an input can change an output."""
+
+    name: str
+    path: Path
+    sha256: str
+    contract: str
+    guide_channels: int
+    levels: int
+    reach_px: int
+    grid_px: int
+    parameters: int
+    kflop_per_px: float
+    licence: str
+    training: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def load_card(model: str = "base") -> ModelCard:
+    """The card of a model by name (in the package) or by the path of its .onnx file; the file's hash must match."""
+    path = Path(model) if model.endswith(".onnx") else WEIGHTS / f"{model}.onnx"
+    card_path = path.with_suffix(".json")
+    if not path.is_file() or not card_path.is_file():
+        if path.parent == WEIGHTS:
+            known = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.onnx"))) or "none"
+            raise ModelError(f"no model {model!r} is installed (installed: {known}). Name one of these or an .onnx file")
+        missing = path if not path.is_file() else card_path
+        raise ModelError(f"cannot load model {path}: {missing} does not exist. A model is an .onnx file with its .json card beside it")
+    try:
+        values = json.loads(card_path.read_text("utf-8"))
+        card = ModelCard(**{k: v for k, v in values.items() if k in ModelCard.__dataclass_fields__}, path=path)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"cannot load model {path}: its card {card_path.name} is damaged ({error}). Reinstall mdenoise or export again") from None
+    if card.contract != CONTRACT:
+        raise ModelError(f"cannot load model {path}: it follows contract {card.contract!r}, this version {CONTRACT!r}. Export it again")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != card.sha256:
+        raise ModelError(f"cannot load model {path}: its hash is not that of its card. The file was changed or damaged: reinstall mdenoise or export again")
+    return card

@@ -1,0 +1,243 @@
+"""Training patches: photographs and synthetic G-buffers, with noise, masks' planes and exposures drawn anew each time."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mdenoise import guide as g
+from mdenoise.errors import InputError
+from mdenoise.training import gbuffers, noise
+
+PERMISSIVE_SETS = frozenset(
+    "budgie clic2025 popos elementary matheus worksuite oceanic tylor deepin gb82 arc42 trident signage gallium".split()
+)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Shares of the mix and of what is left out, each drawn per patch (per batch for `photo_share`)."""
+
+    batch: int = 8
+    patch_px: int = 128
+    photo_share: float = 0.2
+    splat_share: float = 0.35
+    border_share: float = 0.1
+    drop_albedo: float = 0.25
+    drop_normal: float = 0.25
+    drop_depth: float = 0.5
+    drop_variance: float = 0.85
+    scene_pool: int = 48
+    scene_reuse: int = 8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, all (B, C, H, W) float32; radiance is exposed. `linear` and `demodulate` are (B, 1, 1, 1) in {0, 1};
+    `inside` (B, 1, H, W) is 0 beyond the image's border, `trusted` also where the pixel was not finite."""
+
+    noisy: Tensor
+    clean: Tensor
+    albedo: Tensor
+    normal: Tensor
+    depth: Tensor
+    variance: Tensor
+    flags: Tensor
+    linear: Tensor
+    demodulate: Tensor
+    inside: Tensor
+    trusted: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(**{k: v.to(device, non_blocking=True) for k, v in vars(self).items()})
+
+
+def is_permissive(row: dict[str, str]) -> bool:
+    """CC0, public domain, Unsplash or Pexels photos of photos.csv: the only ones that shipped weights may learn from."""
+    if row["set"] == "umate":
+        return any(key in row["source_file"] for key in ("-photos/", "hirsute", "impish"))
+    return row["set"] in PERMISSIVE_SETS
+
+
+def load_photos(folder: Path, split: str, permissive: bool = True) -> list[Tensor]:
+    """Photos of one split as (3, H, W) uint8 tensors; `folder` holds photos.csv and photos/."""
+    from PIL import Image
+
+    index = folder / "photos.csv"
+    if not index.is_file():
+        raise InputError(f"cannot read training photos: {index}: not found. Name the folder with --photos")
+    photos = []
+    with index.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["split"] == split and (not permissive or is_permissive(row)):
+                image = Image.open(folder / "photos" / Path(row["file"]).name).convert("RGB")
+                photos.append(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1))
+    return photos
+
+
+def crops(photos: list[Tensor], count: int, size: int, rng: torch.Generator) -> Tensor:
+    """(count, 3, size, size) encoded crops in [0, 1], at scales 1 to 2, flipped and with channels permuted."""
+    out = []
+    for _ in range(count):
+        image = photos[int(torch.randint(0, len(photos), (1,), generator=rng))]
+        scale = 2 if min(image.shape[1:]) >= 2 * size and torch.rand(1, generator=rng) < 0.35 else 1
+        side = size * scale
+        y = int(torch.randint(0, image.shape[1] - side + 1, (1,), generator=rng))
+        x = int(torch.randint(0, image.shape[2] - side + 1, (1,), generator=rng))
+        crop = image[:, y : y + side, x : x + side].float() / 255.0
+        if scale > 1:
+            crop = F.avg_pool2d(crop[None], scale)[0]
+        if torch.rand(1, generator=rng) < 0.5:
+            crop = crop.flip(2)
+        if torch.rand(1, generator=rng) < 0.5:
+            crop = crop.transpose(1, 2)
+        if torch.rand(1, generator=rng) < 0.3:
+            crop = crop[torch.randperm(3, generator=rng)]
+        out.append(crop)
+    return torch.stack(out)
+
+
+def photo_batch(photos: list[Tensor], config: DataConfig, rng: torch.Generator) -> dict[str, Tensor]:
+    b, p = config.batch, config.patch_px
+    clean = crops(photos, b, p, rng)
+    zeros3, zeros1 = torch.zeros(b, 3, p, p), torch.zeros(b, 1, p, p)
+    return dict(
+        noisy=noise.photographic(clean, rng), clean=clean, albedo=zeros3, normal=zeros3, depth=zeros1, variance=zeros1,
+        flags=torch.zeros(b, 4, p, p), linear=torch.zeros(b, 1, 1, 1), demodulate=torch.zeros(b, 1, 1, 1),
+    )
+
+
+def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator) -> dict[str, Tensor]:
+    """One noisy rendering of B synthetic scenes with the auxiliary planes that the same samples would give."""
+    b, p = config.batch, config.patch_px
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=rng)
+
+    spp = torch.exp2(rand(b, 1, 1, 1) * 6.0).round()
+    # Which quarter of the pixel the primary rays hit: edges in colour and auxiliary planes are noisy together.
+    counts = torch.poisson((spp / 4.0).expand(b, 4, p, p).contiguous(), generator=rng)
+    counts[:, 0] = torch.where(counts.sum(1) == 0, 1.0, counts[:, 0])
+    weights = counts / counts.sum(1, keepdim=True)
+    steady = (rand(b, 1, 1, 1) < 0.3).float()  # stratified samplers and wide filters: no edge noise
+    weights = (weights * (1 - steady) + 0.25 * steady)[:, None]
+
+    def sampled(x: Tensor) -> Tensor:
+        return (x * weights).sum(2)
+
+    clean, noisy = scene.emission.mean(2), sampled(scene.emission)
+    for i, (lit, level) in enumerate(zip(scene.lit, scene.levels, strict=True)):
+        ambient = i == len(scene.lit) - 1
+        # Other lamps in the same room: each rendering weighs the lights anew.
+        dim = torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.6) * (rand(b, 3, 1, 1) * 0.3 + 0.7)
+        shape = torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.9 + (0.0 if ambient else 0.5))
+        hit = rand(b, 1, 1, 1) * 0.9 + 0.08
+        if not ambient:  # the penumbra samples the light's visibility: fewer hits where less of it is seen
+            hit = (hit + (rand(b, 1, 1, 1) < 0.5) * (level - hit)).clamp(0.03, 1)
+        chroma = torch.zeros(1) if not ambient or rand(1) < 0.6 else rand(b, 1, 1, 1) * 0.7
+        clean = clean + dim * lit.mean(2)
+        noisy = noisy + noise.monte_carlo(dim * sampled(lit), spp, shape, hit, chroma, rng)
+    shape, hit = torch.exp(torch.randn(b, 1, 1, 1, generator=rng)), rand(b, 1, 1, 1) ** 2 * 0.9 + 0.03
+    clear = (rand(b, 1, 1, 1) < 0.3).float()  # mirrors and glass that show a noise-free sky
+    specular = sampled(scene.specular)
+    noisy_specular = noise.monte_carlo(specular, spp, shape, hit, torch.zeros(1), rng)
+    clean, noisy = clean + scene.specular.mean(2), noisy + clear * specular + (1 - clear) * noisy_specular
+
+    albedo, normal, depth = sampled(scene.albedo), sampled(scene.normal), scene.depth
+    noisy = noise.fireflies(noisy, rng)
+    variance = F.avg_pool2d(F.pad((noisy - clean).square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate"), 3, 1)
+    if rand(1) < config.splat_share:
+        kernel = noise.splat_kernel(rng)
+        clean, noisy, albedo, normal = (noise.convolve(x, kernel) for x in (clean, noisy, albedo, normal))
+
+    # Exposure as the whole image would have set it: the patch's own log-mean lies around the key, not at it.
+    log_mean = torch.log(clean.clamp_min(0).mean(1, keepdim=True) + 1e-4).mean((2, 3), keepdim=True)
+    scale = g.KEY * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.8 - log_mean)
+    clean, noisy, variance = clean * scale, noisy * scale, variance * scale.square()
+
+    keep_albedo = (rand(b, 1, 1, 1) >= config.drop_albedo).float()
+    keep_normal = (rand(b, 1, 1, 1) >= config.drop_normal).float()
+    keep_depth = (rand(b, 1, 1, 1) >= config.drop_depth).float()
+    keep_variance = (rand(b, 1, 1, 1) >= config.drop_variance).float()
+    near = depth.flatten(1).median(1).values.view(b, 1, 1, 1)
+    far = depth > 1e4 * near
+    log_depth = torch.where(far, 1.0, (torch.log2(depth.clamp_min(1e-4) / near) / 4.0).clamp(-1, 1))
+    relative = variance.sqrt() * torch.exp(0.3 * torch.randn(b, 1, p, p, generator=rng))
+    lum = torch.einsum("bchw,c->bhw", noisy.clamp_min(0), torch.from_numpy(g.LUMINANCE))[:, None]
+    log_variance = (torch.log2(1 + 4 * relative / (lum + 0.02)) / 4).clamp(0, 1)
+    ones = torch.ones(b, 1, p, p)
+    return dict(
+        noisy=noisy, clean=clean, albedo=albedo.clamp(0, 1) * keep_albedo, normal=normal * keep_normal,
+        depth=log_depth * keep_depth, variance=log_variance * keep_variance,
+        flags=torch.cat([ones * keep_albedo, ones * keep_normal, ones * keep_depth, ones * keep_variance], 1),
+        linear=torch.ones(b, 1, 1, 1), demodulate=keep_albedo * (rand(b, 1, 1, 1) < 0.85),
+    )
+
+
+def turned(parts: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
+    """The batch flipped or transposed at random and with colour channels permuted, so that a scene of the pool comes back as another."""
+    flips = [axis for axis in (2, 3) if torch.rand(1, generator=rng) < 0.5]
+    transpose = bool(torch.rand(1, generator=rng) < 0.5)
+    order = torch.randperm(3, generator=rng)
+
+    def turn(name: str, x: Tensor) -> Tensor:
+        if name in ("noisy", "clean", "albedo"):
+            x = x[:, order]
+        x = x.flip(flips) if flips else x
+        return (x.transpose(2, 3) if transpose else x).contiguous()
+
+    return {name: turn(name, x) for name, x in parts.items()}
+
+
+def stream(photos: list[Tensor], config: DataConfig, seed: int) -> Iterator[Batch]:
+    """Endless batches. Scenes are kept in a pool and rendered `scene_reuse` times with other noise each."""
+    rng = torch.Generator().manual_seed(seed)
+    pool: list[gbuffers.Scene] = []
+    drawn = 0
+    while True:
+        b, p = config.batch, config.patch_px
+        if torch.rand(1, generator=rng) < config.photo_share:
+            parts = photo_batch(photos, config, rng)
+        else:
+            if drawn % (2 if len(pool) < config.scene_pool else config.scene_reuse) == 0:
+                textures = crops(photos, b * 3, 2 * p, rng).reshape(b, 3, 3, 2 * p, 2 * p) ** 2.2
+                fresh = gbuffers.make_scenes(textures, rng)
+                if len(pool) < config.scene_pool:
+                    pool.append(fresh)
+                else:
+                    pool[int(torch.randint(0, len(pool), (1,), generator=rng))] = fresh
+            drawn += 1
+            parts = render_batch(pool[int(torch.randint(0, len(pool), (1,), generator=rng))], config, rng)
+            parts = turned(parts, rng)
+        inside = torch.ones(b, 1, p, p)
+        for i in range(b):
+            if torch.rand(1, generator=rng) < config.border_share:
+                height, width = (int(n) for n in torch.randint(p // 4, p, (2,), generator=rng))
+                inside[i, :, height:] = 0
+                inside[i, :, :, width:] = 0
+        dead = torch.rand(b, 1, p, p, generator=rng) < 2e-3 * (torch.rand(b, 1, 1, 1, generator=rng) < 0.2)
+        yield Batch(**parts, inside=inside, trusted=inside * (~dead).float())
+
+
+def make_guide(batch: Batch, mask: Tensor) -> Tensor:
+    """The 16 guide planes of `mdenoise.guide` for a batch; `mask` (B, 1, H, W) 0 = hidden. AOVs are never hidden."""
+    curve = torch.log1p(g.CURVE_SLOPE * batch.noisy.clamp(0, g.CURVE_MAX)) / math.log1p(g.CURVE_SLOPE)
+    color = torch.where(batch.linear > 0, curve, batch.noisy.clamp(0, 1))
+    aovs = torch.cat([batch.albedo, batch.normal, batch.depth, batch.variance, batch.flags], 1) * batch.inside
+    return torch.cat([color * mask, mask, aovs], 1)
+
+
+def demodulation(albedo: Tensor) -> Tensor:
+    """Torch twin of `mdenoise.guide.demodulation`: (B, 3, H, W) albedo to the factor that layers are divided by."""
+    brightest = albedo.amax(1, keepdim=True)
+    t = ((brightest - g.BLACK_ALBEDO[0]) / (g.BLACK_ALBEDO[1] - g.BLACK_ALBEDO[0])).clamp(0, 1)
+    w = t * t * (3 - 2 * t)
+    return w * albedo.clamp_min(g.ALBEDO_FLOOR) + (1 - w)

@@ -1,0 +1,105 @@
+"""Render the validation suites again: `python -m mdenoise.training.scenes --suite validation --out DIR --assets DIR`.
+
+Every frame is one file under DIR/raw and is kept, so a render that was stopped goes on where it was. `--pack DATA`
+then writes the compact data set that `evaluate` reads. Mitsuba runs in this process; the Cycles scenes run in the
+Python that `--blender-python` names, because Blender's `bpy` wants one of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SIZE = 256
+NOISY_SPP = (4, 16)
+SEEDS = {"4": 1, "16": 2, "a": 3, "b": 4}  # a and b: the independent halves of the reference
+log = logging.getLogger("mdenoise.scenes")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One scene with one pixel filter; `half_spp` is what its reference needs per half (see the data set's README)."""
+
+    scene: str
+    renderer: str
+    half_spp: int
+    rfilter: str = "box"
+
+    @property
+    def name(self) -> str:
+        return self.scene if self.rfilter in ("box", "blackman_harris") else f"{self.scene}-{self.rfilter}"
+
+    @property
+    def suite(self) -> str:
+        return "clean" if self.rfilter in ("box", "blackman_harris") else "splat"
+
+
+MITSUBA = (
+    Shot("cornell", "mitsuba", 1024), Shot("toys", "mitsuba", 768), Shot("brick_corner", "mitsuba", 768),
+    Shot("materials", "mitsuba", 1024), Shot("night_fair", "mitsuba", 768), Shot("garden", "mitsuba", 640),
+    Shot("window_room", "mitsuba", 1024), Shot("studio_cup", "mitsuba", 1536), Shot("depth_of_field", "mitsuba", 1536),
+    Shot("cornell", "mitsuba", 512, "gaussian"), Shot("toys", "mitsuba", 512, "gaussian"),
+    Shot("brick_corner", "mitsuba", 512, "gaussian"), Shot("materials", "mitsuba", 512, "mitchell"),
+    Shot("night_fair", "mitsuba", 512, "mitchell"), Shot("window_room", "mitsuba", 512, "mitchell"),
+)
+CYCLES: tuple[Shot, ...] = ()
+
+
+def jobs(shot: Shot, raw: Path) -> list[tuple[int, int, Path]]:
+    """(spp, seed, file) of every frame of a shot that is not on disk yet, the noisy ones first."""
+    frames = [(int(tag) if tag.isdigit() else shot.half_spp, seed, raw / f"{shot.name}.{tag}.npz") for tag, seed in SEEDS.items()]
+    return [frame for frame in frames if not frame[2].exists()]
+
+
+def render_mitsuba(shots: tuple[Shot, ...], raw: Path, assets: Path) -> None:
+    from mdenoise.training import validation_mitsuba
+
+    for shot in shots:
+        for spp, seed, path in jobs(shot, raw):
+            planes = validation_mitsuba.render(shot.scene, assets, spp, seed, shot.rfilter, SIZE)
+            save(path, planes if spp in NOISY_SPP else {"color": planes["color"]})
+
+
+def save(path: Path, planes: dict[str, np.ndarray]) -> None:
+    """Appears whole or not at all, so that a stopped render leaves no half file to resume from."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez(file, **planes)
+    part.replace(path)
+    log.info("%s", path.name)
+
+
+def render_cycles(shots: tuple[Shot, ...], raw: Path, assets: Path, blender_python: Path) -> None:
+    script = Path(__file__).with_name("validation_cycles.py")
+    for shot in shots:
+        wanted = [f"{spp}:{seed}:{path}" for spp, seed, path in jobs(shot, raw)]
+        if wanted:
+            subprocess.run([blender_python, script, "--scene", shot.scene, "--size", str(SIZE), "--assets", assets, *wanted], check=True)
+            log.info("%s", shot.name)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m mdenoise.training.scenes", description=__doc__.splitlines()[0])
+    parser.add_argument("--suite", choices=["validation"], default="validation")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the rendered frames")
+    parser.add_argument("--assets", type=Path, required=True, help="folder with meshes/ and hdri/ (CC0)")
+    parser.add_argument("--blender-python", type=Path, help="a Python with bpy; without it the Cycles scenes are left out")
+    parser.add_argument("--skip-mitsuba", action="store_true")
+    parser.add_argument("--pack", type=Path, metavar="DATA", help="also write the compact data set here")
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    raw = args.out / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    if not args.skip_mitsuba:
+        render_mitsuba(MITSUBA, raw, args.assets)
+    if args.blender_python:
+        render_cycles(CYCLES, raw, args.assets, args.blender_python)
+
+
+if __name__ == "__main__":
+    main()
