@@ -1,0 +1,1 @@
+"""Trained weights to the graphs that engines run, and the checks that they agree."""

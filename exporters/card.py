@@ -1,0 +1,46 @@
+"""Write the model card that lies beside an ONNX file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mdenoise.models import CONTRACT, ModelCard, load_card
+from mdenoise.training.filter import LEVELS
+from mdenoise.training.model import KernelNet, reach_px
+
+GRID_PX = 64
+
+
+def kflop_per_px(net: KernelNet) -> float:
+    """Thousand floating-point operations (2 a multiply-add) per guide pixel, counted by torch."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.zeros(1, net.config.guide_channels, 256, 256))
+    return counter.get_total_flops() / 256**2 / 1e3
+
+
+def write_card(net: KernelNet, onnx: Path, about: dict[str, Any]) -> ModelCard:
+    """Card of an exported network; `about` holds `training` and `results` tables. Returned as the product will load it."""
+    values = {
+        "name": onnx.stem,
+        "sha256": hashlib.sha256(onnx.read_bytes()).hexdigest(),
+        "contract": CONTRACT,
+        "guide_channels": net.config.guide_channels,
+        "guide": "color 0-2 (bounded log curve of exposed radiance, or encoded sRGB), mask 3, albedo 4-6, normal 7-9, depth 10, variance 11, "
+        "presence of albedo, normal, depth, variance 12-15",
+        "levels": LEVELS,
+        "reach_px": reach_px(net.config),
+        "grid_px": GRID_PX,
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "kflop_per_px": round(kflop_per_px(net), 1),
+        "licence": about.get("licence", "Apache-2.0"),
+        "training": about.get("training", {}),
+        "results": about.get("results", {}),
+    }
+    onnx.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+    return load_card(str(onnx))
