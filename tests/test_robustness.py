@@ -1,0 +1,59 @@
+"""Tiles agree, seams do not show, and a bad pixel never spreads."""
+
+import mdenoise
+import numpy as np
+import pytest
+from mdenoise import models, tiles
+
+REACH_PX = models.load_card("base").reach_px
+
+
+def frame(height, width, seed=1):
+    """A noisy HDR frame with soft and hard edges, (H, W, 3) float32."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    light = 0.3 + 0.25 * np.sin(x / 41) * np.cos(y / 29) + 0.5 * ((x // 37 + y // 53) % 3 == 0)
+    return (light[..., None] * rng.gamma(0.8, 1.25, (height, width, 1)) * [1.0, 0.8, 0.6]).astype(np.float32)
+
+
+def untiled(image, monkeypatch, **options):
+    plan = tiles.plan
+    with monkeypatch.context() as patch:
+        patch.setattr(tiles, "plan", lambda h, w, **k: plan(h, w, **{**k, "tile_px": 8192}))
+        return mdenoise.Denoiser(precision="f32", **options)(image)
+
+
+def test_tiled_equals_untiled_at_the_cards_reach(monkeypatch):
+    image = frame(192, 1300)
+    whole = untiled(image, monkeypatch)
+    parts = mdenoise.Denoiser(precision="f32", tile_px=1024, overlap_px=REACH_PX)(image)
+    assert len(tiles.plan(192, 1300, overlap_px=REACH_PX, reach_px=REACH_PX)) > 1
+    assert np.abs(parts - whole).max() <= 1e-4 * whole.mean()
+
+
+def test_shipped_overlap_shows_no_seam_on_a_flat_noisy_frame(monkeypatch):
+    rng = np.random.default_rng(4)
+    image = (0.5 * rng.gamma(1.0, 1.0, (448, 704, 1)) * np.ones(3)).astype(np.float32)
+    whole = untiled(image, monkeypatch)
+    parts = mdenoise.Denoiser(precision="f32", tile_px=256)(image)
+    assert np.abs(parts - whole).max() < 1e-2 * whole.mean()
+    # Steps across the cuts are no larger than steps anywhere else.
+    plan = tiles.plan(448, 704, tile_px=256)
+    step = np.abs(np.diff(parts.mean(axis=2), axis=1)).mean(axis=0)
+    cuts = [(b + a + plan.tile_width) // 2 for a, b in zip(plan.xs, plan.xs[1:], strict=False)]
+    assert max(step[c - 20 : c + 20].mean() for c in cuts) < 1.25 * step.mean()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 65504.0, 1e6])
+def test_a_bad_pixel_stays_where_it_is(value):
+    image = frame(128, 960)
+    denoiser = mdenoise.Denoiser(precision="f32")
+    clean = denoiser(image)
+    image[60, 200] = value
+    hurt = denoiser(image)
+    assert np.isfinite(hurt).all()
+    outside = np.s_[:, 200 + REACH_PX + 1 :]
+    assert (np.abs(hurt[outside] - clean[outside]) <= 0.01 * clean[outside]).all()
+    for y in range(128):
+        local = clean[max(0, y - 16) : y + 17, 184:217].max()
+        assert hurt[y, 184:217].max() <= 2 * local
