@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 GUIDE_CHANNELS = 16
@@ -22,26 +24,46 @@ LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 
 def transfer(radiance: np.ndarray) -> np.ndarray:
     """Exposed linear radiance to the guide's bounded domain [0, 2.36]; negatives become 0."""
-    x = np.clip(radiance, 0.0, CURVE_MAX)
-    return (np.log1p(CURVE_SLOPE * x) / np.log1p(CURVE_SLOPE)).astype(np.float32)
+    x = np.clip(radiance, np.float32(0), np.float32(CURVE_MAX))
+    x *= np.float32(CURVE_SLOPE)
+    np.log1p(x, out=x)
+    x *= np.float32(1 / np.log1p(CURVE_SLOPE))
+    return x
 
 
-def luminance(color: np.ndarray) -> np.ndarray:
-    """(H, W, 3) linear colour to (H, W) Rec. 709 luminance, negatives clamped to 0."""
-    return np.maximum(color, 0.0) @ LUMINANCE
+def luminance(color: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Linear colour, channels on `axis`, to Rec. 709 luminance, negatives clamped to 0."""
+    r, g, b = np.moveaxis(np.maximum(color, np.float32(0)), axis, 0)
+    return LUMINANCE[0] * r + LUMINANCE[1] * g + LUMINANCE[2] * b
 
 
-def demodulation(albedo: np.ndarray) -> np.ndarray:
-    """(..., 3) albedo to the factor d in [0.05, 1] that layers are divided by before filtering.
+def demodulation(albedo: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Albedo, channels on `axis`, to the factor d in [0.05, 1] that layers are divided by before filtering.
 
     Where albedo is black (background, emitters, glass) d is 1: dividing by a small number there would
     amplify light that never touched the albedo. The passage between is smooth so that no edge is made.
     """
-    a = np.clip(albedo, 0.0, 1.0)
-    brightest = a.max(axis=-1, keepdims=True)
-    t = np.clip((brightest - BLACK_ALBEDO[0]) / (BLACK_ALBEDO[1] - BLACK_ALBEDO[0]), 0.0, 1.0)
-    w = t * t * (3.0 - 2.0 * t)
-    return (w * np.maximum(a, ALBEDO_FLOOR) + (1.0 - w)).astype(np.float32)
+    a = np.clip(albedo, np.float32(0), np.float32(1))
+    r, g, b = np.moveaxis(a, axis, 0)
+    brightest = np.expand_dims(np.maximum(np.maximum(r, g), b), axis)
+    low, high = (np.float32(x) for x in BLACK_ALBEDO)
+    t = np.clip((brightest - low) / (high - low), np.float32(0), np.float32(1))
+    w = t * t * (np.float32(3) - np.float32(2) * t)
+    return w * np.maximum(a, np.float32(ALBEDO_FLOOR)) + (np.float32(1) - w)
+
+
+def finite_px(array: np.ndarray, axis: int = -1) -> np.ndarray:
+    """(H, W) bool: every channel of the pixel is finite; `array` is (H, W) or has its channels on `axis`."""
+    shape = array.shape if array.ndim == 2 else np.moveaxis(array, axis, 0).shape[1:]
+    if array.dtype.kind != "f":
+        return np.ones(shape, bool)
+    if array.ndim == 2:
+        return np.isfinite(array)
+    planes = np.moveaxis(np.isfinite(array), axis, 0)
+    known = planes[0].copy()
+    for plane in planes[1:]:
+        known &= plane
+    return known
 
 
 def exposure(color: np.ndarray) -> float:
@@ -55,8 +77,8 @@ def exposure(color: np.ndarray) -> float:
     logs = []
     for y in range(0, height, BLOCK_PX * 8):
         band = np.asarray(color[y : y + BLOCK_PX * 8], np.float32)
-        finite = np.isfinite(band).all(axis=-1)
-        lum = np.where(finite, luminance(np.where(finite[..., None], band, 0.0)), np.nan)
+        finite = finite_px(band)
+        lum = np.where(finite, luminance(np.where(finite[..., None], band, np.float32(0))), np.float32(np.nan))
         rows, cols = -lum.shape[0] % BLOCK_PX, -width % BLOCK_PX
         lum = np.pad(lum, ((0, rows), (0, cols)), constant_values=np.nan)
         blocks = lum.reshape(lum.shape[0] // BLOCK_PX, BLOCK_PX, -1, BLOCK_PX).transpose(0, 2, 1, 3)
@@ -72,26 +94,35 @@ def exposure(color: np.ndarray) -> float:
     return float(np.clip(KEY / np.exp(values.mean()), 1e-6, 1e6))
 
 
-def noise_level(plane: np.ndarray) -> float:
-    """Standard deviation of the noise of an (H, W[, C]) image in its own unit.
+def noise_level(plane: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | None = None) -> float:
+    """Standard deviation of the noise of an (H, W[, C]) image in its own unit, or after `curve`.
 
     Median absolute response of the Laplacian-difference mask of Immerkaer (1996), which ignores planes and
     most edges; the median makes it robust against texture and outliers.
     """
-    x = np.asarray(plane, np.float32)
-    x = x if x.ndim == 3 else x[..., None]
-    if min(x.shape[:2]) < 3:
+    height, width = plane.shape[:2]
+    if min(height, width) < 3:
         return 0.0
-    x = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
-    rows = x[:-2] - 2.0 * x[1:-1] + x[2:]
-    mask = rows[:, :-2] - 2.0 * rows[:, 1:-1] + rows[:, 2:]
-    step = max(1, int(np.sqrt(mask.shape[0] * mask.shape[1] / 2**20)))
-    return float(np.median(np.abs(mask[::step, ::step])) / (0.6745 * 6.0))
+    responses = []
+    for patch in patches(plane):
+        x = np.where(np.isfinite(patch), patch, 0).astype(np.float32)
+        x = x if curve is None else curve(x)
+        rows = x[:-2] - 2.0 * x[1:-1] + x[2:]
+        mask = rows[:, :-2] - 2.0 * rows[:, 1:-1] + rows[:, 2:]
+        responses.append(np.abs(mask).ravel())
+    return float(np.median(np.concatenate(responses)) / (0.6745 * 6.0))
+
+
+def patches(image: np.ndarray, side: int = 96, count: int = 6) -> Iterator[np.ndarray]:
+    """At most count x count patches spread over an image: they tell as much as all of it, in bounded time."""
+    for y in np.unique(np.linspace(0, max(0, image.shape[0] - side), count).astype(int)):
+        for x in np.unique(np.linspace(0, max(0, image.shape[1] - side), count).astype(int)):
+            yield image[y : y + side, x : x + side]
 
 
 def albedo_is_cleaner(color: np.ndarray, albedo: np.ndarray, scale: float) -> bool:
     """Whether dividing by the albedo removes more noise and texture than it adds."""
-    return noise_level(albedo) <= noise_level(transfer(np.nan_to_num(color, nan=0.0, posinf=0.0, neginf=0.0) * scale))
+    return noise_level(albedo) <= noise_level(color, lambda x: transfer(x * np.float32(scale)))
 
 
 def relative_depth(depth: np.ndarray, median: float) -> np.ndarray:

@@ -57,7 +57,7 @@ def test_clean_albedo_is_preferred_noisy_one_is_not():
 def test_training_sees_the_guide_that_the_product_makes():
     torch = pytest.importorskip("torch")
     from mdenoise.frame import Planes
-    from mdenoise.pipeline import Look, build_guide
+    from mdenoise.predict import Look, build_guide
     from mdenoise.training import data
 
     size = (64, 64)

@@ -1,0 +1,192 @@
+"""The training system: network contract, masks, noise, data, a short run, a kill and a resume, export and parity."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+from mdenoise.errors import InputError, ModelError, UsageError  # noqa: E402
+from mdenoise.training import data, masking, noise, train  # noqa: E402
+from mdenoise.training.filter import apply_filter_torch  # noqa: E402
+from mdenoise.training.model import KernelNet, ModelConfig, reach_px  # noqa: E402
+
+TINY = ["model.widths=[16, 16, 32]", "data.batch=2", "data.patch_px=64", "data.scene_pool=2", "validation_batches=1"]
+
+
+def photo_folder(folder: Path) -> Path:
+    """Six photo-like pictures of our own making with the index that the loader reads."""
+    from PIL import Image
+
+    (folder / "photos").mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    with (folder / "photos.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "set", "source_file", "split"])
+        for i in range(6):
+            y, x = np.mgrid[0:256, 0:256] / 256
+            image = np.stack([np.sin(x * (5 + i * c) + y * 9) * 0.4 + 0.5 for c in range(3)], -1) + 0.1 * rng.random((256, 256, 3))
+            Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8)).save(folder / "photos" / f"gb82_{i}.jpg", quality=95)
+            rows.writerow([f"gb82_{i}.jpg", "gb82", f"{i}.png", "val" if i == 5 else "train"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return photo_folder(tmp_path_factory.mktemp("train"))
+
+
+def test_logits_follow_the_graph_contract():
+    shapes = [tuple(t.shape) for t in KernelNet()(torch.zeros(1, 16, 64, 128))]
+    assert shapes == [(1, 108, 32, 64), (1, 26, 32, 64), (1, 26, 16, 32), (1, 25, 8, 16)]
+
+
+def test_reach_bounds_what_a_pixel_can_change():
+    torch.manual_seed(0)
+    config = ModelConfig(widths=(8, 8, 16), blocks=2, heads=2)
+    net, reach = KernelNet(config).double(), reach_px(config)
+    assert 100 < reach < 320
+    guide = torch.rand(1, 16, 64, 704, dtype=torch.double)
+    layers, trust = torch.rand(1, 3, 64, 704, dtype=torch.double), torch.ones(1, 1, 64, 704, dtype=torch.double)
+    for x in (256, 317):
+        changed = guide.clone()
+        changed[..., 30, x] += 1.0
+        moved = layers.clone()
+        moved[..., 30, x] += 1.0
+        with torch.no_grad():
+            before, _ = apply_filter_torch(layers.float(), trust.float(), net(guide))
+            after, _ = apply_filter_torch(moved.float(), trust.float(), net(changed))
+        columns = torch.nonzero((after - before).abs().amax((0, 1, 2)) > 0).flatten()
+        assert columns.min() >= x - reach
+        assert columns.max() <= x + reach
+
+
+def test_attention_mask_hides_tokens():
+    torch.manual_seed(0)
+    for mode in ("key", "zero"):
+        net = KernelNet(ModelConfig(widths=(8, 8, 16), blocks=2, heads=2, attention_mask=mode)).eval()
+        guide = torch.rand(1, 16, 64, 64)
+        keep = [torch.ones(1, 8, 8, 1)] * 2
+        open_logits = net(guide, keep)
+        for a, b in zip(net(guide), open_logits, strict=True):
+            torch.testing.assert_close(a, b)
+        shut = net(guide, [torch.zeros(1, 8, 8, 1)] * 2)
+        assert all(torch.isfinite(t).all() for t in shut)
+        assert (shut[3] - open_logits[3]).abs().max() > 1e-6
+
+
+def test_mask_ratios_include_zero_and_reach_the_maximum():
+    torch.manual_seed(0)
+    masks = masking.input_mask(400, 32, 32, masking.MaskConfig(input_share=0.5, input_max=0.9))
+    hidden = 1 - masks.mean((1, 2, 3))
+    assert 0.4 < (hidden == 0).float().mean() < 0.6
+    assert 0.8 < hidden.max() < 0.95
+    assert masking.attention_masks(2, 3, 8, 8, masking.MaskConfig(attention_share=0.0)) is None
+
+
+def test_monte_carlo_noise_is_unbiased_and_falls_with_samples():
+    rng = torch.Generator().manual_seed(1)
+    mean = torch.full((1, 3, 300, 300), 0.7)
+    one = torch.ones(1, 1, 1, 1)
+    deviations = []
+    for spp in (4, 64):
+        x = noise.monte_carlo(mean, one * spp, one, 0.5 * one, torch.zeros(1), rng)
+        assert x.mean() == pytest.approx(0.7, rel=0.02)
+        deviations.append(float(x.std()))
+    assert deviations[0] / deviations[1] == pytest.approx(4.0, rel=0.1)
+
+
+def test_splat_kernels_sum_to_one():
+    rng = torch.Generator().manual_seed(2)
+    for _ in range(50):
+        assert noise.splat_kernel(rng).sum() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_batches_are_finite_and_differ_only_by_noise(photos):
+    images = data.load_photos(photos, "train")
+    assert len(images) == 5
+    config = data.DataConfig(batch=2, patch_px=64, scene_pool=2)
+    stream = data.stream(images, config, 3)
+    for _ in range(12):
+        batch = next(stream)
+        for name, value in vars(batch).items():
+            assert torch.isfinite(value).all(), name
+        guide = data.make_guide(batch, batch.trusted)
+        assert guide.shape == (2, 16, 64, 64)
+        assert guide.abs().max() <= 2.4
+        if batch.linear.max() > 0:
+            bias = (batch.noisy - batch.clean).mean() / batch.clean.mean()
+            assert -0.5 < bias < 5  # fireflies only add
+
+
+def test_only_permissive_photos_are_used():
+    assert data.is_permissive({"set": "gb82", "source_file": "x"})
+    assert not data.is_permissive({"set": "cid22", "source_file": "x"})
+    assert data.is_permissive({"set": "umate", "source_file": "a-photos/b.jpg"})
+    assert not data.is_permissive({"set": "umate", "source_file": "b.jpg"})
+
+
+def test_preset_errors_name_the_key(tmp_path):
+    with pytest.raises(UsageError, match="no preset 'nope'"):
+        train.load_preset("nope", [])
+    with pytest.raises(UsageError, match="unknown key 'speed'"):
+        train.load_preset("smoke", ["speed=3"])
+    with pytest.raises(UsageError, match="unknown key data.size"):
+        train.load_preset("smoke", ["data.size=3"])
+    with pytest.raises(InputError, match=r"photos\.csv"):
+        data.load_photos(tmp_path, "train")
+
+
+def test_a_killed_run_resumes(photos, tmp_path):
+    command = [sys.executable, "-m", "mdenoise.training.train", "--preset", "smoke", "--photos", str(photos), "--out", str(tmp_path)]
+    settings = [x for s in [*TINY, "minutes=0", "checkpoint_minutes=0.02"] for x in ("--set", s)]
+    child = subprocess.Popen([*command, *settings, "--set", "steps=100000"], start_new_session=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoint.pt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    step = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"]
+    assert step > 0
+    train.main([*command[3:], *settings, "--set", f"steps={step + 5}", "--resume"])
+    after = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert after["step"] >= step + 5
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(r["step"]) for r in rows] == sorted({int(r["step"]) for r in rows})
+    assert (tmp_path / "log.png").stat().st_size > 1000
+
+
+def test_export_runs_and_matches_torch(tmp_path):
+    pytest.importorskip("onnx")
+    from mdenoise.exporters import card, onnx, parity
+
+    torch.manual_seed(0)
+    net = KernelNet(ModelConfig(widths=(8, 16, 32), blocks=2, heads=2)).eval()
+    path = tmp_path / "tiny.onnx"
+    onnx.export(net, path)
+    written = card.write_card(net, path, {"training": {"data": "none"}})
+    assert written.reach_px == reach_px(net.config)
+    assert any("f32 128x192" in line for line in parity.compare(net, path))
+    with torch.no_grad():
+        net.head3.bias += 1.0
+    with pytest.raises(ModelError, match="differs from torch"):
+        parity.compare(net, path)
+
+
+def test_shipped_weights_are_the_exported_model():
+    pytest.importorskip("onnx")
+    from mdenoise import models
+    from mdenoise.exporters import onnx, parity
+
+    net = onnx.load_network(Path(train.HERE) / "weights" / "base.safetensors")
+    assert sum(p.numel() for p in net.parameters()) == models.load_card("base").parameters
+    assert parity.compare(net, models.load_card("base").path)
