@@ -15,6 +15,10 @@ from mdenoise.training.filter import LEVELS
 from mdenoise.training.model import KernelNet, reach_px
 
 GRID_PX = 64
+GUIDE = (
+    "color 0-2 (bounded log curve of exposed radiance, or encoded sRGB), mask 3, albedo 4-6, normal 7-9, "
+    "depth 10, variance 11, presence of albedo, normal, depth and variance 12-15"
+)
 
 
 def kflop_per_px(net: KernelNet) -> float:
@@ -25,14 +29,13 @@ def kflop_per_px(net: KernelNet) -> float:
 
 
 def write_card(net: KernelNet, onnx: Path, about: dict[str, Any]) -> ModelCard:
-    """Card of an exported network; `about` holds `training` and `results` tables. Returned as the product will load it."""
+    """Card of an exported network; `about` holds `training` and `results` tables. Returned as the product loads it."""
     values = {
         "name": onnx.stem,
         "sha256": hashlib.sha256(onnx.read_bytes()).hexdigest(),
         "contract": CONTRACT,
         "guide_channels": net.config.guide_channels,
-        "guide": "color 0-2 (bounded log curve of exposed radiance, or encoded sRGB), mask 3, albedo 4-6, normal 7-9, depth 10, variance 11, "
-        "presence of albedo, normal, depth, variance 12-15",
+        "guide": GUIDE,
         "levels": LEVELS,
         "reach_px": reach_px(net.config),
         "grid_px": GRID_PX,

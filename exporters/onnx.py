@@ -1,6 +1,6 @@
 """Export trained weights: torch -> ONNX (opset 18) -> compared number by number -> model card.
 
-    python -m mdenoise.exporters.onnx --weights runs/base/ema.safetensors --out plugin/weights/base.onnx --card card.toml
+python -m mdenoise.exporters.onnx --weights runs/base/ema.safetensors --out plugin/weights/base.onnx --card card.toml
 """
 
 from __future__ import annotations
@@ -57,17 +57,30 @@ def export(net: KernelNet, out: Path) -> None:
         axes[name] = {2: f"h{level}", 3: f"w{level}"}
     out.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the TorchScript exporter is deprecated but makes the smaller graph in a tenth of the time
+        warnings.simplefilter(
+            "ignore"
+        )  # the TorchScript exporter is deprecated but makes the smaller graph in a tenth of the time
         torch.onnx.export(
-            Predict(net), (example,), str(out), opset_version=OPSET, input_names=["guide"], output_names=list(OUTPUTS),
-            dynamic_axes=axes, dynamo=False, do_constant_folding=True,
+            Predict(net),
+            (example,),
+            str(out),
+            opset_version=OPSET,
+            input_names=["guide"],
+            output_names=list(OUTPUTS),
+            dynamic_axes=axes,
+            dynamo=False,
+            do_constant_folding=True,
         )
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="mdenoise export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="mdenoise export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weights", type=Path, required=True, help=".safetensors file written by mdenoise train")
-    parser.add_argument("--out", type=Path, required=True, help="the .onnx file to write; its card goes beside it as .json")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the .onnx file to write; its card goes beside it as .json"
+    )
     parser.add_argument("--about", type=Path, help="TOML with training data, terms and results for the card")
     args = parser.parse_args(argv)
     net = load_network(args.weights)

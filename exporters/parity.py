@@ -1,6 +1,6 @@
 """Compare an exported ONNX file with torch, number by number; a difference beyond the limit is an error.
 
-    python -m mdenoise.exporters.parity --weights training/weights/base.safetensors --model plugin/weights/base.onnx
+python -m mdenoise.exporters.parity --weights training/weights/base.safetensors --model plugin/weights/base.onnx
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ IMAGE_LIMIT = {"f32": 1e-3, "bf16": 3e-2}
 
 
 def guides(seed: int = 5) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, guide (1, 16, H, W) and HDR layer (H, W, 3) for every size: noisy radiance over five decades, all planes present."""
+    """Name, guide (1, 16, H, W) and HDR layer (H, W, 3) for every size: noisy radiance over five decades."""
     rng = np.random.default_rng(seed)
     for height, width in SIZES:
         layer = (10.0 ** rng.uniform(-2, 3, (1, 1, 3)) * rng.gamma(0.7, 1.4, (height, width, 3))).astype(np.float32)
@@ -62,14 +62,18 @@ def _compare_engine(net: KernelNet, card: ModelCard, engine: OpenVinoEngine, pre
         relative = float(np.abs(image - reference).mean() / reference.mean())
         lines.append(f"openvino {precision} {name}: logits {worst:.1e}, image {relative:.1e}")
         if (precision == "f32" and worst > LOGIT_LIMIT) or relative > IMAGE_LIMIT[precision]:
-            raise ModelError(f"{card.path} differs from torch in {precision} at {name}: logits {worst:.2e}, image {relative:.2e}")
+            raise ModelError(
+                f"{card.path} differs from torch in {precision} at {name}: logits {worst:.2e}, image {relative:.2e}"
+            )
     return lines
 
 
 def main(argv: list[str] | None = None) -> None:
     from mdenoise.exporters.onnx import load_network
 
-    parser = argparse.ArgumentParser(prog="mdenoise parity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="mdenoise parity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     args = parser.parse_args(argv)

@@ -51,8 +51,11 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("quality", QUALITIES), ("precision", PRECISIONS), ("engine", ENGINES),
-            ("encoding", ENCODINGS), ("alpha", ALPHAS),
+            ("quality", QUALITIES),
+            ("precision", PRECISIONS),
+            ("engine", ENGINES),
+            ("encoding", ENCODINGS),
+            ("alpha", ALPHAS),
         ):
             value = getattr(self, name)
             if value not in allowed:

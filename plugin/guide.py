@@ -10,7 +10,7 @@ GUIDE_CHANNELS = 16
 COLOR, MASK, ALBEDO, NORMAL, DEPTH, VARIANCE = slice(0, 3), 3, slice(4, 7), slice(7, 10), 10, 11
 HAS_ALBEDO, HAS_NORMAL, HAS_DEPTH, HAS_VARIANCE = 12, 13, 14, 15
 
-# Bounded log curve: 0 -> 0, 1 -> 1, mid grey 0.18 -> 0.50, so exposed radiance looks to the network like encoded sRGB does.
+# Bounded log curve: 0 -> 0, 1 -> 1, mid grey 0.18 -> 0.50: exposed radiance looks to the network like encoded sRGB.
 CURVE_SLOPE = 20.0
 CURVE_MAX = 64.0
 KEY = 0.18
@@ -18,7 +18,10 @@ BLOCK_PX = 16
 OUTLIER_MULTIPLE = 32.0
 OUTLIER_FLOOR = 0.25
 ALBEDO_FLOOR = 0.05
-BLACK_ALBEDO = (0.004, 0.03)  # below the first an albedo says nothing (glass, emitter); above the second all of it is used
+BLACK_ALBEDO = (
+    0.004,
+    0.03,
+)  # below the first an albedo says nothing (glass, emitter); above the second all of it is used
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 
 

@@ -1,10 +1,10 @@
 """Host API: arrays in, arrays out, for renderers and scripts that hold their pixels in memory.
 
-    clean = mdenoise.denoise(color, albedo, normal)
+clean = mdenoise.denoise(color, albedo, normal)
 
-    with mdenoise.Denoiser() as denoiser:          # the model is loaded once
-        for frame in frames:
-            clean = denoiser(frame.color, frame.albedo, frame.normal)
+with mdenoise.Denoiser() as denoiser:          # the model is loaded once
+    for frame in frames:
+        clean = denoiser(frame.color, frame.albedo, frame.normal)
 """
 
 from __future__ import annotations
@@ -36,12 +36,19 @@ class Denoiser:
     """A loaded model; make it once and call it many times, from any thread (calls are serialised)."""
 
     def __init__(
-        self, model: str = "base", device: str = "auto", engine: str = "auto", precision: str = "auto",
-        quality: str = "balanced", **options: Any,
+        self,
+        model: str = "base",
+        device: str = "auto",
+        engine: str = "auto",
+        precision: str = "auto",
+        quality: str = "balanced",
+        **options: Any,
     ):
-        """`options` are further fields of `mdenoise.Options`, e.g. `tile_px` or `robustness`. Raises ModelError, EngineError, UsageError."""
+        """`options` are further fields of `mdenoise.Options`, e.g. `tile_px`. Raises ModelError, EngineError."""
         try:
-            self.options = Options(model=model, device=device, engine=engine, precision=precision, quality=quality, **options)
+            self.options = Options(
+                model=model, device=device, engine=engine, precision=precision, quality=quality, **options
+            )
         except TypeError as error:
             raise UsageError(f"cannot make a Denoiser: {str(error).removeprefix('Options.__init__() ')}") from None
         self.card = models.load_card(model)
@@ -49,9 +56,18 @@ class Denoiser:
         self._lock = threading.Lock()
 
     def __call__(
-        self, color: Any, albedo: Any = None, normal: Any = None, *, layers: Mapping[str, Any] | None = None,
-        depth: Any = None, variance: Any = None, encoding: str | None = None, strength: float | None = None,
-        progress: Callable[[float], None] | None = None, cancel: Callable[[], bool] | None = None,
+        self,
+        color: Any,
+        albedo: Any = None,
+        normal: Any = None,
+        *,
+        layers: Mapping[str, Any] | None = None,
+        depth: Any = None,
+        variance: Any = None,
+        encoding: str | None = None,
+        strength: float | None = None,
+        progress: Callable[[float], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
     ) -> Any:
         """Denoise one image.
 
@@ -79,7 +95,10 @@ class Denoiser:
         guides = {
             name: None if value is None else same_size(name, to_numpy(name, value, channels), height, width)
             for name, value, channels in (
-                ("albedo", albedo, (3,)), ("normal", normal, (3,)), ("depth", depth, (1,)), ("variance", variance, (1,)),
+                ("albedo", albedo, (3,)),
+                ("normal", normal, (3,)),
+                ("depth", depth, (1,)),
+                ("variance", variance, (1,)),
             )
         }
         for name in ("depth", "variance"):
@@ -88,7 +107,8 @@ class Denoiser:
         flat = image.reshape(height, width, -1)
         rgb = np.repeat(flat[..., :1], 3, axis=2) if flat.shape[2] == 1 else flat[..., :3]
         extra = {
-            f"layer:{name}": same_size(name, to_numpy(name, value, None), height, width) for name, value in (layers or {}).items()
+            f"layer:{name}": same_size(name, to_numpy(name, value, None), height, width)
+            for name, value in (layers or {}).items()
         }
         scale = np.float32(np.iinfo(image.dtype).max) if image.dtype.kind == "u" else np.float32(1)
         planes = Planes(
@@ -100,8 +120,12 @@ class Denoiser:
         )
         options = self.options if strength is None else _with_strength(self.options, strength)
         with self._lock:
-            done = pipeline.denoise_planes(planes, self._engine, self.card, options, progress=progress, cancel=cancel).layers
-        result = done["color"] if flat.shape[2] != 4 else np.concatenate([done["color"], done["alpha"][..., None]], axis=2)
+            done = pipeline.denoise_planes(
+                planes, self._engine, self.card, options, progress=progress, cancel=cancel
+            ).layers
+        result = (
+            done["color"] if flat.shape[2] != 4 else np.concatenate([done["color"], done["alpha"][..., None]], axis=2)
+        )
         result = like(color, result.reshape(image.shape))
         if layers is None:
             return result
@@ -119,8 +143,14 @@ class Denoiser:
 
 
 def denoise(
-    color: Any, albedo: Any = None, normal: Any = None, *, layers: Mapping[str, Any] | None = None,
-    encoding: str = "auto", strength: float = 1.0, quality: str = "balanced",
+    color: Any,
+    albedo: Any = None,
+    normal: Any = None,
+    *,
+    layers: Mapping[str, Any] | None = None,
+    encoding: str = "auto",
+    strength: float = 1.0,
+    quality: str = "balanced",
 ) -> Any:
     """Denoise one image with the default model, which stays loaded for the next call. See `Denoiser.__call__`.
 
@@ -149,7 +179,13 @@ def _with_strength(options: Options, strength: float) -> Options:
 def to_numpy(name: str, value: Any, channels: tuple[int, ...] | None) -> np.ndarray:
     """An array of a supported type and 2 or 3 dimensions, without a copy where the source allows it."""
     try:
-        array = value if isinstance(value, np.ndarray) else np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)
+        array = (
+            value
+            if isinstance(value, np.ndarray)
+            else np.from_dlpack(value)
+            if hasattr(value, "__dlpack__")
+            else np.asarray(value)
+        )
     except MDenoiseError:
         raise
     except Exception as error:

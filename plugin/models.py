@@ -1,4 +1,4 @@
-"""Model cards: which network, what it expects, what it was trained on; looked up by name or path and checked by hash."""
+"""Model cards: which network, what it expects, what it was trained on; found by name or path, checked by hash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTRACT = "predict-1"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What lies beside an ONNX file as JSON. `reach_px` is the exact distance at which an input can change an output."""
+    """What lies beside an ONNX file as JSON. `reach_px`: the largest distance at which an input changes an output."""
 
     name: str
     path: Path
@@ -40,17 +40,28 @@ def load_card(model: str = "base") -> ModelCard:
     if not path.is_file() or not card_path.is_file():
         if path.parent == WEIGHTS:
             known = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.onnx"))) or "none"
-            raise ModelError(f"no model {model!r} is installed (installed: {known}). Name one of these or an .onnx file")
+            raise ModelError(
+                f"no model {model!r} is installed (installed: {known}). Name one of these or an .onnx file"
+            )
         missing = path if not path.is_file() else card_path
-        raise ModelError(f"cannot load model {path}: {missing} does not exist. A model is an .onnx file with its .json card beside it")
+        raise ModelError(
+            f"cannot load model {path}: {missing} does not exist. A model is an .onnx file and its .json card"
+        )
     try:
         values = json.loads(card_path.read_text("utf-8"))
         card = ModelCard(**{k: v for k, v in values.items() if k in ModelCard.__dataclass_fields__}, path=path)
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"cannot load model {path}: its card {card_path.name} is damaged ({error}). Reinstall mdenoise or export again") from None
+        raise ModelError(
+            f"cannot load model {path}: its card {card_path.name} is damaged ({error}). Export it again"
+        ) from None
     if card.contract != CONTRACT:
-        raise ModelError(f"cannot load model {path}: it follows contract {card.contract!r}, this version {CONTRACT!r}. Export it again")
+        raise ModelError(
+            f"cannot load model {path}: its contract is {card.contract!r}, not {CONTRACT!r}. Export it again"
+        )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != card.sha256:
-        raise ModelError(f"cannot load model {path}: its hash is not that of its card. The file was changed or damaged: reinstall mdenoise or export again")
+        raise ModelError(
+            f"cannot load model {path}: its hash is not that of its card, it was changed or damaged. "
+            "Reinstall mdenoise or export it again"
+        )
     return card

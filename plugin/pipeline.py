@@ -42,8 +42,15 @@ class Report:
 
 
 def denoise_file(
-    src: Path, dst: Path, engine: Engine, card: ModelCard, options: Options, *,
-    overwrite: bool = False, progress: Progress | None = None, cancel: Cancel | None = None,
+    src: Path,
+    dst: Path,
+    engine: Engine,
+    card: ModelCard,
+    options: Options,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Report:
     """Denoise one file; the result appears under `dst` whole or not at all."""
     started = time.perf_counter()
@@ -54,16 +61,28 @@ def denoise_file(
     restored = adapter.restore(frame, jobs, results, provenance(src, card, options))
     adapter.write(restored, dst, overwrite=overwrite)
     return Report(
-        src, dst, "; ".join(job.roles.line() for job in jobs), tuple(note for job in jobs for note in job.notes),
-        jobs[0].planes.color.shape[1], jobs[0].planes.color.shape[0], time.perf_counter() - started,
-        sum(r.distrusted_px for r in results), sum(r.nearest_px for r in results),
-        tuple(name for r in results for name in r.left_out), any(r.demodulated for r in results),
+        src,
+        dst,
+        "; ".join(job.roles.line() for job in jobs),
+        tuple(note for job in jobs for note in job.notes),
+        jobs[0].planes.color.shape[1],
+        jobs[0].planes.color.shape[0],
+        time.perf_counter() - started,
+        sum(r.distrusted_px for r in results),
+        sum(r.nearest_px for r in results),
+        tuple(name for r in results for name in r.left_out),
+        any(r.demodulated for r in results),
     )
 
 
 def denoise_planes(
-    planes: Planes, engine: Engine, card: ModelCard, options: Options, *,
-    progress: Progress | None = None, cancel: Cancel | None = None,
+    planes: Planes,
+    engine: Engine,
+    card: ModelCard,
+    options: Options,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Filtered:
     """Filter every layer of `planes` by weights predicted from its guide; each keeps its shape and type."""
     if options.strength == 0.0:
@@ -126,5 +145,8 @@ def provenance(src: Path, card: ModelCard, options: Options) -> dict[str, str]:
     default = asdict(Options())
     changed = [f"{k}={v}" for k, v in asdict(options).items() if v != default[k]]
     return {
-        "version": __version__, "model": f"{card.name} {card.sha256}", "options": " ".join(changed) or "defaults", "source": src.name,
+        "version": __version__,
+        "model": f"{card.name} {card.sha256}",
+        "options": " ".join(changed) or "defaults",
+        "source": src.name,
     }

@@ -39,12 +39,16 @@ def measure(planes: Planes, options: Options) -> Look:
     linear = planes.encoding == "linear"
     exposure = g.exposure(planes.color) if linear else 1.0
     demodulated = (
-        linear and planes.albedo is not None and bool(planes.demodulated)
+        linear
+        and planes.albedo is not None
+        and bool(planes.demodulated)
         and g.albedo_is_cleaner(planes.color, planes.albedo, exposure)
     )
     finite = {name: g.finite_px(layer) for name, layer in planes.layers.items()}
     first = next(iter(planes.layers))  # the beauty: it is the guide and never leaves
-    left_out = tuple(n for n, ok in finite.items() if n != first and ok.size - np.count_nonzero(ok) > LEAVES_GROUP * ok.size)
+    left_out = tuple(
+        n for n, ok in finite.items() if n != first and ok.size - np.count_nonzero(ok) > LEAVES_GROUP * ok.size
+    )
     joint = tuple(n for n in planes.layers if n not in left_out)
     distrusted = ~g.finite_px(planes.color)
     for name in joint:
@@ -56,8 +60,15 @@ def measure(planes: Planes, options: Options) -> Look:
         start += count
     hidden_ratio = 0.0 if options.robustness == "auto" else float(options.robustness)
     return Look(
-        exposure, 1.0 if planes.depth is None else g.depth_median(planes.depth), demodulated,
-        (joint, *((n,) for n in left_out)), left_out, hidden_ratio, int(np.count_nonzero(distrusted)), columns, start,
+        exposure,
+        1.0 if planes.depth is None else g.depth_median(planes.depth),
+        demodulated,
+        (joint, *((n,) for n in left_out)),
+        left_out,
+        hidden_ratio,
+        int(np.count_nonzero(distrusted)),
+        columns,
+        start,
     )
 
 
@@ -122,7 +133,9 @@ def filter_flips(
     for axes in flips:
         turned = np.ascontiguousarray(np.flip(guide, [a + 1 for a in axes]))
         logits = engine.predict(turned[None])
-        result, ok = apply_filter(np.ascontiguousarray(np.flip(layers, axes)), np.ascontiguousarray(np.flip(confidence, axes)), logits)
+        result, ok = apply_filter(
+            np.ascontiguousarray(np.flip(layers, axes)), np.ascontiguousarray(np.flip(confidence, axes)), logits
+        )
         result, ok = np.flip(result, axes), np.flip(ok, axes)
         total = result if total is None else total + result
         valid = ok if valid is None else valid & ok

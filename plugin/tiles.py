@@ -62,10 +62,15 @@ def _axis(length: int, tile_px: int, overlap_px: int) -> tuple[int, tuple[int, .
     return side, tuple(i * room // (count - 1) // GRID_PX * GRID_PX for i in range(count))
 
 
-def plan(height: int, width: int, *, tile_px: int = 1024, overlap_px: int = 64, reach_px: int | None = None) -> TilePlan:
-    """Plan the tiles of an image. With an overlap of at least the model's reach neighbours agree and nothing is feathered."""
+def plan(
+    height: int, width: int, *, tile_px: int = 1024, overlap_px: int = 64, reach_px: int | None = None
+) -> TilePlan:
+    """Plan the tiles of an image. Where the overlap is the model's reach, neighbours agree and nothing is feathered."""
     if tile_px - 2 * overlap_px < GRID_PX and max(height, width) > tile_px:
-        raise UsageError(f"overlap {overlap_px} leaves nothing of a tile of {tile_px}: use --tile {2 * overlap_px + GRID_PX} or more")
+        raise UsageError(
+            f"overlap {overlap_px} leaves nothing of a tile of {tile_px}: "
+            f"use a tile of {2 * overlap_px + GRID_PX} or more"
+        )
     tile_height, ys = _axis(height, tile_px, overlap_px)
     tile_width, xs = _axis(width, tile_px, overlap_px)
     exact = reach_px is not None and overlap_px >= reach_px
@@ -84,7 +89,9 @@ def axis_weights(origins: tuple[int, ...], side: int, length: int, feather_px: i
         first, second = origins[i], origins[i + 1]
         cut = (second + first + side) // 2
         start, stop = cut - feather_px // 2, cut + feather_px // 2
-        ramp = ((np.arange(feather_px) + 0.5) / feather_px).astype(np.float32) if feather_px else np.empty(0, np.float32)
+        ramp = (
+            ((np.arange(feather_px) + 0.5) / feather_px).astype(np.float32) if feather_px else np.empty(0, np.float32)
+        )
         weights[i][stop - first :] = 0.0
         weights[i][start - first : stop - first] *= 1.0 - ramp
         weights[i + 1][: start - second] = 0.0
@@ -92,7 +99,9 @@ def axis_weights(origins: tuple[int, ...], side: int, length: int, feather_px: i
     return weights
 
 
-def run(plan: TilePlan, channels: int, tile: Callable[[Tile], np.ndarray], emit: Callable[[int, np.ndarray], None]) -> None:
+def run(
+    plan: TilePlan, channels: int, tile: Callable[[Tile], np.ndarray], emit: Callable[[int, np.ndarray], None]
+) -> None:
     """Compute every tile and hand finished rows on.
 
     `tile` answers (tile_height, tile_width, channels) float32; `emit(y, rows)` gets (n, width, channels) float32 rows

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mdenoise import guide as g
 
 rng = np.random.default_rng(11)
@@ -76,9 +77,17 @@ def test_training_sees_the_guide_that_the_product_makes():
 
     one = torch.ones(1, 1, 64, 64)
     batch = data.Batch(
-        noisy=chw(color), clean=chw(color), albedo=chw(albedo), normal=chw(normal),
-        depth=(torch.log2(chw(depth) / look.depth_median) / 4).clamp(-1, 1), variance=0 * one,
-        flags=torch.cat([one, one, one, 0 * one], 1), linear=one[..., :1, :1], demodulate=one[..., :1, :1], inside=one, trusted=one,
+        noisy=chw(color),
+        clean=chw(color),
+        albedo=chw(albedo),
+        normal=chw(normal),
+        depth=(torch.log2(chw(depth) / look.depth_median) / 4).clamp(-1, 1),
+        variance=0 * one,
+        flags=torch.cat([one, one, one, 0 * one], 1),
+        linear=one[..., :1, :1],
+        demodulate=one[..., :1, :1],
+        inside=one,
+        trusted=one,
     )
     expected = data.make_guide(batch, chw(seen.astype(np.float32)))[0].numpy()
     np.testing.assert_allclose(guide, expected, atol=2e-6)

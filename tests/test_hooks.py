@@ -1,10 +1,11 @@
-"""The host API on arrays: kinds, types, shapes, views, errors; and what the filter promises, through the shipped model."""
+"""The host API on arrays: kinds, types, views, errors; and what the filter promises, through the shipped model."""
 
 import threading
 
-import mdenoise
 import numpy as np
 import pytest
+
+import mdenoise
 from mdenoise.errors import Cancelled, InputError, ModelError, UsageError
 
 

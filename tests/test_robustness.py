@@ -1,8 +1,11 @@
 """Tiles agree, seams do not show, and a bad pixel never spreads."""
 
-import mdenoise
+from itertools import pairwise
+
 import numpy as np
 import pytest
+
+import mdenoise
 from mdenoise import models, tiles
 
 REACH_PX = models.load_card("base").reach_px
@@ -40,7 +43,7 @@ def test_shipped_overlap_shows_no_seam_on_a_flat_noisy_frame(monkeypatch):
     # Steps across the cuts are no larger than steps anywhere else.
     plan = tiles.plan(448, 704, tile_px=256)
     step = np.abs(np.diff(parts.mean(axis=2), axis=1)).mean(axis=0)
-    cuts = [(b + a + plan.tile_width) // 2 for a, b in zip(plan.xs, plan.xs[1:], strict=False)]
+    cuts = [(b + a + plan.tile_width) // 2 for a, b in pairwise(plan.xs)]
     assert max(step[c - 20 : c + 20].mean() for c in cuts) < 1.25 * step.mean()
 
 

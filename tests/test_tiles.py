@@ -1,9 +1,12 @@
 """Tile plans: on the grid, within bounds, weights that sum to exactly one, rows emitted once and in order."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mdenoise import tiles
 from mdenoise.errors import UsageError
 
@@ -19,7 +22,7 @@ def test_plan_is_on_the_grid_and_covers(height, width, tile_px, overlap_px):
         assert all(o % 64 == 0 for o in origins)
         assert origins[0] == 0
         assert length <= origins[-1] + side < length + 64
-        for first, second in zip(origins, origins[1:], strict=False):
+        for first, second in pairwise(origins):
             assert first + side - second >= 2 * overlap_px
 
 
@@ -27,7 +30,9 @@ def test_plan_is_on_the_grid_and_covers(height, width, tile_px, overlap_px):
 def test_weights_sum_to_exactly_one(height, width, tile_px, overlap_px):
     plan = tiles.plan(height, width, tile_px=tile_px, overlap_px=overlap_px)
     total = np.zeros(plan.xs[-1] + plan.tile_width, np.float32)
-    for origin, weight in zip(plan.xs, tiles.axis_weights(plan.xs, plan.tile_width, width, plan.feather_px), strict=True):
+    for origin, weight in zip(
+        plan.xs, tiles.axis_weights(plan.xs, plan.tile_width, width, plan.feather_px), strict=True
+    ):
         total[origin : origin + plan.tile_width] += weight
     assert (total[:width] == 1.0).all()
     assert (total[width:] == 0.0).all()
@@ -37,7 +42,11 @@ def test_weights_sum_to_exactly_one(height, width, tile_px, overlap_px):
 @pytest.mark.parametrize("overlap_px", [0, 32, 64, 96])
 def test_run_gives_back_what_the_tiles_hold(height, width, overlap_px):
     plan = tiles.plan(height, width, tile_px=320, overlap_px=overlap_px)
-    image = np.random.default_rng(3).random((plan.ys[-1] + plan.tile_height, plan.xs[-1] + plan.tile_width, 2)).astype(np.float32)
+    image = (
+        np.random.default_rng(3)
+        .random((plan.ys[-1] + plan.tile_height, plan.xs[-1] + plan.tile_width, 2))
+        .astype(np.float32)
+    )
     rows = []
 
     def emit(y, band):

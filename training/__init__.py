@@ -1,0 +1,1 @@
+"""Training, evaluation and analysis of the network; needs `pip install "mdenoise[train]"`."""

@@ -1,4 +1,4 @@
-"""Training patches: photographs and synthetic G-buffers, with noise, masks' planes and exposures drawn anew each time."""
+"""Training patches: photographs and synthetic G-buffers, with noise and exposure drawn anew each time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from mdenoise.errors import InputError
 from mdenoise.training import gbuffers, noise
 
 PERMISSIVE_SETS = frozenset(
-    "budgie clic2025 popos elementary matheus worksuite oceanic tylor deepin gb82 arc42 trident signage gallium".split()
+    (
+        *("budgie", "clic2025", "popos", "elementary", "matheus", "worksuite", "oceanic", "tylor", "deepin"),
+        *("gb82", "arc42", "trident", "signage", "gallium"),
+    )
 )
 
 
@@ -61,7 +64,7 @@ class Batch:
 
 
 def is_permissive(row: dict[str, str]) -> bool:
-    """CC0, public domain, Unsplash or Pexels photos of photos.csv: the only ones that shipped weights may learn from."""
+    """CC0, public domain, Unsplash and Pexels photos of photos.csv: all that shipped weights may learn from."""
     if row["set"] == "umate":
         return any(key in row["source_file"] for key in ("-photos/", "hirsute", "impish"))
     return row["set"] in PERMISSIVE_SETS
@@ -110,8 +113,15 @@ def photo_batch(photos: list[Tensor], config: DataConfig, rng: torch.Generator) 
     clean = crops(photos, b, p, rng)
     zeros3, zeros1 = torch.zeros(b, 3, p, p), torch.zeros(b, 1, p, p)
     return dict(
-        noisy=noise.photographic(clean, rng), clean=clean, albedo=zeros3, normal=zeros3, depth=zeros1, variance=zeros1,
-        flags=torch.zeros(b, 4, p, p), linear=torch.zeros(b, 1, 1, 1), demodulate=torch.zeros(b, 1, 1, 1),
+        noisy=noise.photographic(clean, rng),
+        clean=clean,
+        albedo=zeros3,
+        normal=zeros3,
+        depth=zeros1,
+        variance=zeros1,
+        flags=torch.zeros(b, 4, p, p),
+        linear=torch.zeros(b, 1, 1, 1),
+        demodulate=torch.zeros(b, 1, 1, 1),
     )
 
 
@@ -146,7 +156,7 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
         clean = clean + dim * lit.mean(2)
         noisy = noisy + noise.monte_carlo(dim * sampled(lit), spp, shape, hit, chroma, rng)
     shape, hit = torch.exp(torch.randn(b, 1, 1, 1, generator=rng)), rand(b, 1, 1, 1) ** 2 * 0.9 + 0.03
-    clear = (rand(b, 1, 1, 1) < 0.3).float()  # mirrors and glass that show a noise-free sky
+    clear = (rand(b, 1, 1, 1) < 0.12).float()  # mirrors and glass that show a noise-free sky
     specular = sampled(scene.specular)
     noisy_specular = noise.monte_carlo(specular, spp, shape, hit, torch.zeros(1), rng)
     clean, noisy = clean + scene.specular.mean(2), noisy + clear * specular + (1 - clear) * noisy_specular
@@ -175,15 +185,20 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
     log_variance = (torch.log2(1 + 4 * relative / (lum + 0.02)) / 4).clamp(0, 1)
     ones = torch.ones(b, 1, p, p)
     return dict(
-        noisy=noisy, clean=clean, albedo=albedo.clamp(0, 1) * keep_albedo, normal=normal * keep_normal,
-        depth=log_depth * keep_depth, variance=log_variance * keep_variance,
+        noisy=noisy,
+        clean=clean,
+        albedo=albedo.clamp(0, 1) * keep_albedo,
+        normal=normal * keep_normal,
+        depth=log_depth * keep_depth,
+        variance=log_variance * keep_variance,
         flags=torch.cat([ones * keep_albedo, ones * keep_normal, ones * keep_depth, ones * keep_variance], 1),
-        linear=torch.ones(b, 1, 1, 1), demodulate=keep_albedo * (rand(b, 1, 1, 1) < 0.85),
+        linear=torch.ones(b, 1, 1, 1),
+        demodulate=keep_albedo * (rand(b, 1, 1, 1) < 0.85),
     )
 
 
 def turned(parts: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
-    """The batch flipped or transposed at random and with colour channels permuted, so that a scene of the pool comes back as another."""
+    """The batch flipped, transposed and with channels permuted at random: a scene of the pool comes back as another."""
     flips = [axis for axis in (2, 3) if torch.rand(1, generator=rng) < 0.5]
     transpose = bool(torch.rand(1, generator=rng) < 0.5)
     order = torch.randperm(3, generator=rng)

@@ -48,9 +48,9 @@ class _WeightedWindow(torch.autograd.Function):
 
 
 def apply_filter_torch(layers: Tensor, confidence_in: Tensor, logits: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """Filter (B, C, H, W) finite layers by the predicted weights; returns the planes and (B, 1, H, W) validity (bool)."""
+    """Filter (B, C, H, W) finite layers by the predicted weights; also (B, 1, H, W) bool, where it is valid."""
     full = F.pixel_shuffle(logits[0].float(), 2)  # (B, 27, H, W)
-    heads = [full, *[l.float() for l in logits[1:]]]
+    heads = [full, *[level.float() for level in logits[1:]]]
     c = confidence_in * hard_sigmoid(full[:, TAPS + 1 : TAPS + 2])
     planes = [torch.cat([layers * c, c], 1)]
     for _ in range(LEVELS - 1):

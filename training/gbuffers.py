@@ -109,8 +109,29 @@ def make_scenes(photos: Tensor, rng: torch.Generator) -> Scene:
     albedo = albedo * (1 - glass) + glass * white_glass
 
     normal = pick(3) * 2 - 1 + 1e-3
-    normal = normal + (pick(1) < 0.5) * 0.8 * smooth(b, 3, size, 64, rng) + (pick(1) < 0.2) * 0.25 * smooth(b, 3, size, 5, rng)
+    normal = (
+        normal
+        + (pick(1) < 0.5) * 0.8 * smooth(b, 3, size, 64, rng)
+        + (pick(1) < 0.2) * 0.25 * smooth(b, 3, size, 5, rng)
+    )
     normal = F.normalize(normal, dim=1)
+    # Bumps: renderers often write the smooth normal while light falls on the bumped one, so detail of the lighting
+    # must be found in the radiance itself. Heights come from photographs, fine noise or courses of bricks.
+    course = (axis[:, None] / (4 * cell)).floor()
+    bricks = (((axis / (4 * cell))[:, None] % 1) < 0.12) | (((axis[None] / (8 * cell) + 0.5 * course) % 1) < 0.06)
+    kind = int(torch.randint(0, 3, (1,), generator=rng))
+    height = (
+        photos[:, 0].mean(1, keepdim=True) * 3,
+        smooth(b, 1, size, 5, rng) * 0.3,
+        bricks * -0.8 + torch.zeros(b, 1, size, size),
+    )[kind]
+    height = F.avg_pool2d(F.pad(height, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    gx = F.pad(height[..., 1:] - height[..., :-1], (0, 1, 0, 0))
+    gy = F.pad(height[..., 1:, :] - height[..., :-1, :], (0, 0, 0, 1))
+    tangents = torch.randn(2, b, 3, 1, 1, generator=rng)
+    strength = (pick(1) < 0.5) * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.8)
+    bumped = F.normalize(normal + strength * (gx * tangents[0] + gy * tangents[1]), dim=1)
+    written = (rand(b, 1, 1, 1) < 0.35).float()
     depth = torch.exp(pick(1) * 3) * torch.exp(0.15 * smooth(b, 1, size, 48, rng))
 
     lights, levels = [], []
@@ -118,35 +139,65 @@ def make_scenes(photos: Tensor, rng: torch.Generator) -> Scene:
         direction = F.normalize(torch.randn(b, 3, 1, 1, generator=rng), dim=1)
         scale = [6, 12, 24, 48, 96][int(torch.randint(0, 5, (1,), generator=rng))]
         hardness = [2.0, 6.0, 20.0, 80.0][int(torch.randint(0, 4, (1,), generator=rng))]
-        visible = torch.sigmoid((smooth(b, 1, size, scale, rng) + torch.randn(b, 1, 1, 1, generator=rng) * 0.7) * hardness)
+        visible = torch.sigmoid(
+            (smooth(b, 1, size, scale, rng) + torch.randn(b, 1, 1, 1, generator=rng) * 0.7) * hardness
+        )
         tint = (rand(b, 3, 1, 1) * 0.5 + 0.5) * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.8)
         falloff = torch.exp(0.6 * smooth(b, 1, size, 64, rng))
-        lights.append(tint * (normal * direction).sum(1, keepdim=True).clamp_min(0) * visible * falloff)
+        if float(rand(1)) < 0.25:  # light through foliage, blinds and glass: detail that no auxiliary plane shows
+            falloff = falloff * photos[:, 1].mean(1, keepdim=True) * 2
+        lights.append(tint * (bumped * direction).sum(1, keepdim=True).clamp_min(0) * visible * falloff)
         levels.append(F.avg_pool2d(visible, 2))
     cell = [16, 48][int(torch.randint(0, 2, (1,), generator=rng))]
-    ambient = torch.exp(0.6 * smooth(b, 1, size, cell, rng) + 0.25 * smooth(b, 3, size, 64, rng) + 0.7 * torch.randn(b, 1, 1, 1, generator=rng))
+    ambient = torch.exp(
+        0.6 * smooth(b, 1, size, cell, rng)
+        + 0.25 * smooth(b, 3, size, 64, rng)
+        + 0.7 * torch.randn(b, 1, 1, 1, generator=rng)
+    )
     up = F.normalize(torch.randn(b, 3, 1, 1, generator=rng), dim=1)
-    lights.append(0.35 * ambient * (0.6 + 0.4 * (normal * up).sum(1, keepdim=True)))
+    lights.append(0.35 * ambient * (0.6 + 0.4 * (bumped * up).sum(1, keepdim=True)))
 
     shiny = (pick(1) < 0.3).float()
-    highlight = torch.exp(1.5 * smooth(b, 1, size, [6, 12, 32][int(torch.randint(0, 3, (1,), generator=rng))], rng) - 2.5)
+    highlight = torch.exp(
+        1.5 * smooth(b, 1, size, [6, 12, 32][int(torch.randint(0, 3, (1,), generator=rng))], rng) - 2.5
+    )
     reflection = photos[:, 1] * rand(b, 1, 1, 1) * 1.2
     mirror = (rand(b, 1, 1, 1) < 0.5).float()
-    specular = shiny * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.8) * rand(b, 1, 1, 1) * (
-        highlight * (1 - mirror) + reflection * mirror
+    specular = (
+        shiny
+        * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.8)
+        * rand(b, 1, 1, 1)
+        * (highlight * (1 - mirror) + reflection * mirror)
     )
     specular = specular + glass * photos[:, 2] * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.7)
+    # Metal: no diffuse light at all, and an albedo plane that renderers fill by their own ideas.
+    metal = (pick(1) < 0.12).float() * (1 - glass)
+    tint = pick(3) * 0.5 + 0.5
+    mirrored = (
+        photos[:, 2]
+        if float(rand(1)) < 0.5
+        else F.avg_pool2d(F.pad(photos[:, 2], (8, 8, 8, 8), mode="replicate"), 17, 1)
+    )
+    specular = specular + metal * tint * (mirrored + highlight) * torch.exp(
+        torch.randn(b, 1, 1, 1, generator=rng) * 0.7
+    )
+    blob = torch.sigmoid(4 * smooth(b, 1, size, 48, rng))
+    painted = (albedo, blob.expand(-1, 3, -1, -1), torch.zeros_like(albedo), torch.ones_like(albedo))
+    painted = painted[int(torch.randint(0, 4, (1,), generator=rng))]
+    reflecting = albedo * (1 - metal)
+    albedo = reflecting + painted * metal
     emission = (pick(1) < 0.04) * torch.exp(pick(1) * 4 - 1) * (flat * 0.5 + 0.5)
     sky = ((index == 0) & (rand(b, 1, 1, 1) < 0.25)).float()
     emission = emission * (1 - sky) + sky * photos[:, 2] * 1.5
-    albedo, normal = albedo * (1 - sky), normal * (1 - sky)
+    albedo = albedo * (1 - sky)
+    normal = (normal * (1 - written) + bumped * written) * (1 - sky)
     depth = torch.where(sky > 0, torch.full_like(depth, 1e9), depth)
     levels.append(torch.ones_like(levels[0]))
     return Scene(
         albedo=subpixels(albedo),
         normal=subpixels(normal),
         depth=F.avg_pool2d(depth, 2),
-        lit=tuple(subpixels(albedo * light * (1 - sky)) for light in lights),
+        lit=tuple(subpixels(reflecting * light * (1 - sky)) for light in lights),
         levels=tuple(levels),
         specular=subpixels(specular * (1 - sky)),
         emission=subpixels(emission),

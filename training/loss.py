@@ -12,7 +12,7 @@ from mdenoise.guide import CURVE_MAX, CURVE_SLOPE
 
 
 def bounded(x: Tensor, linear: Tensor) -> Tensor:
-    """Exposed linear radiance through the guide's log curve, encoded images unchanged; `linear` (B, 1, 1, 1) in {0, 1}."""
+    """Exposed radiance through the guide's log curve, encoded images as they are; `linear` (B, 1, 1, 1) in {0, 1}."""
     curve = torch.log1p(CURVE_SLOPE * x.clamp(0.0, CURVE_MAX)) / math.log1p(CURVE_SLOPE)
     return torch.where(linear > 0, curve, x)
 
@@ -33,6 +33,7 @@ def image_loss(output: Tensor, target: Tensor, linear: Tensor, weight: Tensor) -
 
 def display_psnr(output: Tensor, target: Tensor, linear: Tensor) -> Tensor:
     """(B,) PSNR in dB after clip to [0, 1] and, for linear images, power 1/2.2."""
+
     def display(x: Tensor) -> Tensor:
         x = x.clamp(0.0, 1.0)
         return torch.where(linear > 0, x ** (1 / 2.2), x)

@@ -82,7 +82,11 @@ class WindowBlock(nn.Module):
         scores = (q * (c // self.heads) ** -0.5) @ k.transpose(-2, -1) + bias.to(q.dtype)
         a = torch.softmax(scores, -1) @ v
         a = self.out(a.transpose(1, 2).reshape(-1, WINDOW * WINDOW, c))
-        a = a.reshape(b, height // WINDOW, width // WINDOW, WINDOW, WINDOW, c).transpose(2, 3).reshape(b, height, width, c)
+        a = (
+            a.reshape(b, height // WINDOW, width // WINDOW, WINDOW, WINDOW, c)
+            .transpose(2, 3)
+            .reshape(b, height, width, c)
+        )
         a = a[:, pad : height - pad, pad : width - pad] if pad else a
         x = x + a
         return x + self.mlp(self.norm2(x))
@@ -137,7 +141,7 @@ class KernelNet(nn.Module):
 
 
 def reach_px(config: ModelConfig) -> int:
-    """Largest distance at which an input pixel can change a weight or a filtered pixel, in pixels, counted layer by layer."""
+    """Largest distance in pixels at which an input can change a filtered pixel, counted layer by layer."""
     r = config.residuals
     convs = 2 * (1 + 2 * r[0]) + 2  # stem and encoder at 1/2 (in px), unshuffle cell
     convs += 4 * 2 * r[1] + 4  # encoder at 1/4, its stride cell

@@ -16,9 +16,9 @@ def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generato
 def monte_carlo(mean: Tensor, spp: Tensor, shape: Tensor, hit: Tensor, chroma: Tensor, rng: torch.Generator) -> Tensor:
     """Mean of `spp` samples whose expectation is `mean` (B, 3, H, W).
 
-    A sample contributes with probability `hit` (visibility, light selection) and a gamma-distributed magnitude of
-    shape parameter `shape` (small = heavy tail); the sum of n gammas is one gamma, so one draw a pixel is exact.
-    `chroma` in [0, 1] is the share of the noise drawn for each channel apart (indirect light is coloured by what it met).
+    A sample contributes with probability `hit` (visibility, light selection) and a gamma magnitude of shape `shape`
+    (small = heavy tail); the sum of n gammas is one gamma, so one draw a pixel is exact.
+    `chroma` in [0, 1] is the share of the noise drawn per channel (indirect light takes the colour of what it met).
     All of spp, shape, hit, chroma broadcast over (B, 1, H, W).
     """
     b, c, h, w = mean.shape

@@ -16,19 +16,21 @@ from pathlib import Path
 import numpy as np
 
 SIZE = 256
+SPLAT_CROP_PX = 160
 NOISY_SPP = (4, 16)
-SEEDS = {"4": 1, "16": 2, "a": 3, "b": 4}  # a and b: the independent halves of the reference
 log = logging.getLogger("mdenoise.scenes")
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One scene with one pixel filter; `half_spp` is what its reference needs per half (see the data set's README)."""
+    """One scene with one pixel filter. `half_spp` are the runs that each half of the reference is made of: what the
+    scene needs for an error below a tenth of OIDN's; a run appended later keeps those rendered before."""
 
     scene: str
     renderer: str
-    half_spp: int
+    half_spp: tuple[int, ...]
     rfilter: str = "box"
+    noisy_spp: tuple[int, ...] = NOISY_SPP
 
     @property
     def name(self) -> str:
@@ -40,20 +42,33 @@ class Shot:
 
 
 MITSUBA = (
-    Shot("cornell", "mitsuba", 1024), Shot("toys", "mitsuba", 768), Shot("brick_corner", "mitsuba", 768),
-    Shot("materials", "mitsuba", 1024), Shot("night_fair", "mitsuba", 768), Shot("garden", "mitsuba", 640),
-    Shot("window_room", "mitsuba", 1024), Shot("studio_cup", "mitsuba", 1536), Shot("depth_of_field", "mitsuba", 1536),
-    Shot("cornell", "mitsuba", 512, "gaussian"), Shot("toys", "mitsuba", 512, "gaussian"),
-    Shot("brick_corner", "mitsuba", 512, "gaussian"), Shot("materials", "mitsuba", 512, "mitchell"),
-    Shot("night_fair", "mitsuba", 512, "mitchell"), Shot("window_room", "mitsuba", 512, "mitchell"),
+    Shot("cornell", "mitsuba", (1024,)),
+    Shot("toys", "mitsuba", (768,)),
+    Shot("brick_corner", "mitsuba", (768,)),
+    Shot("materials", "mitsuba", (1024,)),
+    Shot("night_fair", "mitsuba", (768,)),
+    Shot("garden", "mitsuba", (640,)),
+    Shot("window_room", "mitsuba", (1024,)),
+    Shot("studio_cup", "mitsuba", (1536,)),
+    Shot("cornell", "mitsuba", (512,), "gaussian"),
+    Shot("toys", "mitsuba", (512,), "gaussian"),
+    Shot("brick_corner", "mitsuba", (512,), "gaussian"),
+    Shot("materials", "mitsuba", (512,), "mitchell"),
+    Shot("night_fair", "mitsuba", (512,), "mitchell"),
+    Shot("window_room", "mitsuba", (512,), "mitchell"),
 )
-CYCLES: tuple[Shot, ...] = ()
+CYCLES = tuple(
+    Shot(scene, "cycles", (512,), "blackman_harris")
+    for scene in ("living_room", "product", "meadow", "breakfast", "night_street", "gallery", "workshop")
+)
 
 
 def jobs(shot: Shot, raw: Path) -> list[tuple[int, int, Path]]:
-    """(spp, seed, file) of every frame of a shot that is not on disk yet, the noisy ones first."""
-    frames = [(int(tag) if tag.isdigit() else shot.half_spp, seed, raw / f"{shot.name}.{tag}.npz") for tag, seed in SEEDS.items()]
-    return [frame for frame in frames if not frame[2].exists()]
+    """(spp, seed, file) of every frame of a shot, the noisy ones first; a and b are the halves of the reference."""
+    frames = [(spp, 1 + i, raw / f"{shot.name}.{spp}.npz") for i, spp in enumerate(shot.noisy_spp)]
+    for run, spp in enumerate(shot.half_spp):
+        frames += [(spp, 3 + 10 * run + i, raw / f"{shot.name}.{half}{run or ''}.npz") for i, half in enumerate("ab")]
+    return frames
 
 
 def render_mitsuba(shots: tuple[Shot, ...], raw: Path, assets: Path) -> None:
@@ -61,8 +76,9 @@ def render_mitsuba(shots: tuple[Shot, ...], raw: Path, assets: Path) -> None:
 
     for shot in shots:
         for spp, seed, path in jobs(shot, raw):
-            planes = validation_mitsuba.render(shot.scene, assets, spp, seed, shot.rfilter, SIZE)
-            save(path, planes if spp in NOISY_SPP else {"color": planes["color"]})
+            if not path.exists():
+                planes = validation_mitsuba.render(shot.scene, assets, spp, seed, shot.rfilter, SIZE)
+                save(path, planes if spp in shot.noisy_spp else {"color": planes["color"]})
 
 
 def save(path: Path, planes: dict[str, np.ndarray]) -> None:
@@ -77,10 +93,46 @@ def save(path: Path, planes: dict[str, np.ndarray]) -> None:
 def render_cycles(shots: tuple[Shot, ...], raw: Path, assets: Path, blender_python: Path) -> None:
     script = Path(__file__).with_name("validation_cycles.py")
     for shot in shots:
-        wanted = [f"{spp}:{seed}:{path}" for spp, seed, path in jobs(shot, raw)]
-        if wanted:
-            subprocess.run([blender_python, script, "--scene", shot.scene, "--size", str(SIZE), "--assets", assets, *wanted], check=True)
-            log.info("%s", shot.name)
+        for spp, seed, path in jobs(shot, raw):
+            if path.exists():
+                continue
+            exr = path.with_suffix(".exr")
+            subprocess.run(
+                [
+                    blender_python,
+                    script,
+                    "--scene",
+                    shot.scene,
+                    "--size",
+                    str(SIZE),
+                    "--assets",
+                    assets,
+                    f"{spp}:{seed}:{exr}",
+                ],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            planes = read_cycles(exr)
+            save(path, planes if spp in shot.noisy_spp else {"color": planes["color"]})
+            exr.unlink()
+
+
+def read_cycles(path: Path) -> dict[str, np.ndarray]:
+    """The planes of a multilayer file of `validation_cycles`, named as `validation_mitsuba.render` names them."""
+    import OpenEXR
+
+    channels = {}
+    for part in OpenEXR.File(str(path), separate_channels=True).parts:
+        channels |= {name.split(".", 1)[1]: channel.pixels for name, channel in part.channels.items()}
+    planes = {
+        name: np.stack([channels[f"{layer}.{c}"] for c in letters], -1)
+        for name, layer, letters in (
+            ("color", "Combined", "RGB"),
+            ("albedo", "Denoising Albedo", "RGB"),
+            ("normal", "Denoising Normal", "XYZ"),
+        )
+    }
+    return planes | {"depth": channels["Depth.Z"]}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -88,7 +140,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--suite", choices=["validation"], default="validation")
     parser.add_argument("--out", type=Path, required=True, help="folder of the rendered frames")
     parser.add_argument("--assets", type=Path, required=True, help="folder with meshes/ and hdri/ (CC0)")
-    parser.add_argument("--blender-python", type=Path, help="a Python with bpy; without it the Cycles scenes are left out")
+    parser.add_argument(
+        "--blender-python", type=Path, help="a Python with bpy; without it the Cycles scenes are left out"
+    )
     parser.add_argument("--skip-mitsuba", action="store_true")
     parser.add_argument("--pack", type=Path, metavar="DATA", help="also write the compact data set here")
     args = parser.parse_args(arguments)
@@ -99,6 +153,11 @@ def main(arguments: list[str] | None = None) -> None:
         render_mitsuba(MITSUBA, raw, args.assets)
     if args.blender_python:
         render_cycles(CYCLES, raw, args.assets, args.blender_python)
+    if args.pack:
+        from mdenoise.training import renders
+
+        renders.pack(raw, args.pack, MITSUBA + CYCLES, SPLAT_CROP_PX)
+        log.info("packed into %s: %.1f MB", args.pack, sum(f.stat().st_size for f in args.pack.iterdir()) / 1e6)
 
 
 if __name__ == "__main__":

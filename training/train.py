@@ -138,7 +138,11 @@ def train(config: TrainConfig, photos_dir: Path, out: Path, resume: bool) -> Non
     seed = config.seed + step  # a resumed run draws fresh data
     workers = 1 if device.type == "cpu" else min(14, os.cpu_count() or 1)
     loader = torch.utils.data.DataLoader(
-        Stream(photos, config.data, seed), batch_size=None, num_workers=workers, prefetch_factor=4, pin_memory=device.type == "cuda"
+        Stream(photos, config.data, seed),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4,
+        pin_memory=device.type == "cuda",
     )
     validation = patches.stream(held_out or photos, replace(config.data, scene_reuse=1), 77)
     validation = [next(validation).to(device) for _ in range(config.validation_batches)]
@@ -146,9 +150,12 @@ def train(config: TrainConfig, photos_dir: Path, out: Path, resume: bool) -> Non
     log_path = out / "log.csv"
     new_log = not (resume and log_path.is_file())
     started, last_save, running = time.monotonic() - used_s, time.monotonic(), math.nan
-    with log_path.open("w" if new_log else "a", newline="", encoding="utf-8") as log_file, Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn()
-    ) as bar:
+    with (
+        log_path.open("w" if new_log else "a", newline="", encoding="utf-8") as log_file,
+        Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn()
+        ) as bar,
+    ):
         log = csv.writer(log_file)
         if new_log:
             log.writerow(["step", "seconds", "learning_rate", "loss", "psnr_render", "psnr_photo", "psnr_noisy"])
@@ -180,7 +187,17 @@ def train(config: TrainConfig, photos_dir: Path, out: Path, resume: bool) -> Non
                 scores = validate(config, ema, validation, device)
                 log.writerow([step, round(used_s, 1), f"{rate:.3g}", f"{running:.5f}", *[f"{s:.3f}" for s in scores]])
                 log_file.flush()
-                save(out, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema, "step": step, "used_s": used_s}, config)
+                save(
+                    out,
+                    {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "ema": ema,
+                        "step": step,
+                        "used_s": used_s,
+                    },
+                    config,
+                )
                 plot(log_path, out / "log.png")
                 last_save = time.monotonic()
             if finished:
@@ -188,7 +205,9 @@ def train(config: TrainConfig, photos_dir: Path, out: Path, resume: bool) -> Non
 
 
 @torch.no_grad()
-def validate(config: TrainConfig, ema: dict[str, torch.Tensor], batches: list[patches.Batch], device: torch.device) -> tuple[float, float, float]:
+def validate(
+    config: TrainConfig, ema: dict[str, torch.Tensor], batches: list[patches.Batch], device: torch.device
+) -> tuple[float, float, float]:
     """Mean display PSNR of held-out patches: renders, photos, and the noisy renders beside."""
     model = KernelNet(config.model).to(device, memory_format=torch.channels_last)
     model.load_state_dict(ema)
@@ -198,7 +217,9 @@ def validate(config: TrainConfig, ema: dict[str, torch.Tensor], batches: list[pa
         output = forward(model, batch, config, masked=False)
         linear = bool(batch.linear.max() > 0)
         weight = batch.inside
-        scores["render" if linear else "photo"] += display_psnr(output * weight, batch.clean * weight, batch.linear).tolist()
+        scores["render" if linear else "photo"] += display_psnr(
+            output * weight, batch.clean * weight, batch.linear
+        ).tolist()
         if linear:
             scores["noisy"] += display_psnr(batch.noisy * weight, batch.clean * weight, batch.linear).tolist()
     mean = [sum(v) / len(v) if v else math.nan for v in scores.values()]
@@ -209,7 +230,11 @@ def save(out: Path, state: dict[str, Any], config: TrainConfig) -> None:
     """Checkpoint and EMA weights, each replaced at once so that a kill leaves the old or the new file."""
     torch.save(state, out / "checkpoint.tmp")
     (out / "checkpoint.tmp").replace(out / "checkpoint.pt")
-    metadata = {"model": repr(asdict(config.model)), "step": str(state["step"]), "minutes": f"{state['used_s'] / 60:.1f}"}
+    metadata = {
+        "model": repr(asdict(config.model)),
+        "step": str(state["step"]),
+        "minutes": f"{state['used_s'] / 60:.1f}",
+    }
     save_file({k: v.contiguous() for k, v in state["ema"].items()}, out / "ema.tmp", metadata=metadata)
     (out / "ema.tmp").replace(out / "ema.safetensors")
 
@@ -236,12 +261,16 @@ def plot(log_path: Path, png: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="mdenoise train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="mdenoise train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--preset", default="base", help="name in training/presets or a TOML file")
     parser.add_argument("--photos", type=Path, required=True, help="folder with photos.csv and photos/")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights, log and plot")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a preset value, e.g. data.batch=4")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a preset value, e.g. data.batch=4"
+    )
     args = parser.parse_args(argv)
     train(load_preset(args.preset, args.set), args.photos, args.out, args.resume)
 

@@ -24,7 +24,9 @@ class Engine(Protocol):
 def open_engine(card: ModelCard, options: Options) -> Engine:
     """The engine that the options ask for; `auto` is OpenVINO, then onnxruntime."""
     if options.device not in ("auto", "cpu"):
-        raise EngineError(f"device {options.device!r} cannot be used: this version denoises on the CPU. Use --device cpu")
+        raise EngineError(
+            f"device {options.device!r} cannot be used: this version denoises on the CPU. Use --device cpu"
+        )
     if options.engine in ("auto", "openvino"):
         from mdenoise.engines.openvino import OpenVinoEngine
 
@@ -32,7 +34,9 @@ def open_engine(card: ModelCard, options: Options) -> Engine:
             return OpenVinoEngine(card, options.precision)
         except ImportError as error:
             if options.engine == "openvino":
-                raise EngineError(f'engine openvino is not available: {error}. Install it with: pip install "mdenoise"') from None
+                raise EngineError(
+                    f'engine openvino is not available: {error}. Install it with: pip install "mdenoise"'
+                ) from None
     if options.engine in ("auto", "onnxruntime"):
         from mdenoise.engines.onnxruntime import OnnxRuntimeEngine
 

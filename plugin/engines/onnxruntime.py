@@ -16,7 +16,9 @@ class OnnxRuntimeEngine:
         import onnxruntime
 
         if precision not in ("auto", "f32"):
-            raise EngineError(f"precision {precision} cannot be used with onnxruntime: it computes in f32. Use --precision f32")
+            raise EngineError(
+                f"precision {precision} cannot be used with onnxruntime: it computes in f32. Use --precision f32"
+            )
         if hasattr(onnxruntime, "disable_telemetry_events"):
             onnxruntime.disable_telemetry_events()
         settings = onnxruntime.SessionOptions()

@@ -76,6 +76,8 @@ class OpenVinoEngine:
                 request = self._compiled[guide.shape] = self._compile(guide.shape)
             except RuntimeError as error:
                 line = str(error).strip().splitlines()[-1]
-                raise EngineError(f"engine openvino cannot compile {self._path.name}: {line}. Try --engine onnxruntime") from None
+                raise EngineError(
+                    f"engine openvino cannot compile {self._path.name}: {line}. Try --engine onnxruntime"
+                ) from None
         request.infer([guide], share_inputs=True)
         return tuple(request.get_output_tensor(i).data for i in range(4))

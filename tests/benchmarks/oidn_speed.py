@@ -3,8 +3,8 @@
     python tests/benchmarks/oidn_speed.py                  # 1920x1080 HDR with albedo and normal
     python tests/benchmarks/oidn_speed.py --size 512 512 --runs 5
 
-Every configuration runs in a process of its own, so that peak memory means something; filter and model are built before the
-clock starts. The frame is synthetic: this measures time, not quality. Needs pyoidn.
+Every configuration runs in a process of its own, so that peak memory means something; filter and model are built
+before the clock starts. The frame is synthetic: this measures time, not quality. Needs pyoidn.
 """
 
 from __future__ import annotations
@@ -77,7 +77,11 @@ def child(args: argparse.Namespace) -> None:
         wall.append(time.perf_counter() - w)
     assert np.isfinite(result).all()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"first_cpu": cpu[0], "cpu": statistics.median(cpu[1:]), "wall": statistics.median(wall[1:]), "rss": peak}))
+    print(
+        json.dumps(
+            {"first_cpu": cpu[0], "cpu": statistics.median(cpu[1:]), "wall": statistics.median(wall[1:]), "rss": peak}
+        )
+    )
 
 
 def command_line(args: argparse.Namespace) -> dict[str, float]:
@@ -88,7 +92,9 @@ def command_line(args: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frame.exr"
         channels = {
-            "R": color[..., 0], "G": color[..., 1], "B": color[..., 2],
+            "R": color[..., 0],
+            "G": color[..., 1],
+            "B": color[..., 2],
             **{f"albedo.{c}": albedo[..., i] for i, c in enumerate("RGB")},
             **{f"N.{c}": normal[..., i] for i, c in enumerate("XYZ")},
         }
@@ -97,17 +103,28 @@ def command_line(args: argparse.Namespace) -> dict[str, float]:
         cpu, wall = [], []
         for _ in range(args.runs + 1):
             before, w = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            subprocess.run([sys.executable, "-m", "mdenoise", "-q", "--overwrite", str(path)], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [sys.executable, "-m", "mdenoise", "-q", "--overwrite", str(path)],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             wall.append(time.perf_counter() - w)
             cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        return {"first_cpu": cpu[0], "cpu": statistics.median(cpu[1:]), "wall": statistics.median(wall[1:]), "rss": after.ru_maxrss / 1024}
+        return {
+            "first_cpu": cpu[0],
+            "cpu": statistics.median(cpu[1:]),
+            "wall": statistics.median(wall[1:]),
+            "rss": after.ru_maxrss / 1024,
+        }
 
 
 def cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 def main() -> None:
@@ -119,20 +136,30 @@ def main() -> None:
     if args.child:
         child(args)
         return
-    print(f"{args.size[1]}x{args.size[0]}, {cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, median of {args.runs}")
+    print(
+        f"{args.size[1]}x{args.size[0]}, {cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"median of {args.runs}"
+    )
     print(f"{'configuration':38s} {'CPU s':>7s} {'wall s':>7s} {'1st CPU':>8s} {'peak MiB':>9s}")
     rows = {}
     for name, label in (
-        ("oidn:balanced", "OIDN balanced, albedo + normal"), ("oidn:fast", "OIDN fast, albedo + normal"),
-        ("mdenoise:auto", "mdenoise, albedo + normal"), ("mdenoise:f32", "mdenoise f32, albedo + normal"),
+        ("oidn:balanced", "OIDN balanced, albedo + normal"),
+        ("oidn:fast", "OIDN fast, albedo + normal"),
+        ("mdenoise:auto", "mdenoise, albedo + normal"),
+        ("mdenoise:f32", "mdenoise f32, albedo + normal"),
     ):
         command = [sys.executable, __file__, "--size", *map(str, args.size), "--runs", str(args.runs), "--child", name]
-        rows[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        rows[name] = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        )
         show(label, rows[name])
     show("mdenoise frame.exr, whole command", command_line(args))
     for name in ("mdenoise:auto", "mdenoise:f32"):
         ours, peer = rows[name], rows["oidn:balanced"]
-        print(f"{name}: {ours['cpu'] / peer['cpu']:.2f} x OIDN balanced in CPU seconds, {ours['rss'] / peer['rss']:.2f} x in peak memory")
+        print(
+            f"{name}: {ours['cpu'] / peer['cpu']:.2f} x OIDN balanced in CPU seconds, "
+            f"{ours['rss'] / peer['rss']:.2f} x in peak memory"
+        )
 
 
 def show(label: str, row: dict[str, float]) -> None:

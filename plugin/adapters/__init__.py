@@ -1,0 +1,21 @@
+"""File formats: each adapter reads a Frame, finds what is to be denoised, and writes the result back."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from mdenoise.errors import InputError
+
+# .cxr is Corona's name for an OpenEXR file, .mxr and .sxr mark multi-part and stereo ones.
+ADAPTERS = {".exr": "exr", ".cxr": "exr", ".mxr": "exr", ".sxr": "exr"}
+
+
+def adapter_for(path: Path) -> ModuleType:
+    """The adapter of a file name, by its extension in any case. Raises InputError."""
+    name = ADAPTERS.get(Path(path).suffix.lower())
+    if name is None:
+        known = ", ".join(sorted(ADAPTERS))
+        raise InputError(f"cannot denoise {path}: files of this kind are not supported (supported: {known})")
+    return import_module(f"mdenoise.adapters.{name}")

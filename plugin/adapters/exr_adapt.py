@@ -1,0 +1,185 @@
+"""What a Frame holds to be denoised, as Planes for the filter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mdenoise.adapters import additive, aov_values
+from mdenoise.adapters.aov_specs import resolve
+from mdenoise.adapters.aovs import Roles, find_roles
+from mdenoise.adapters.exr_file import compression_of, lossy_channels
+from mdenoise.adapters.layers import label, named_layers, plain
+from mdenoise.config import Options
+from mdenoise.errors import InputError, UsageError
+from mdenoise.frame import Frame, Layer, Part, Planes, Window
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a filtered plane goes: channels of a part, in the order of its last axis.
+
+    surface  the colour layer that the plane was multiplied by before filtering (Cycles' light passes), or None.
+    """
+
+    part: int
+    channels: tuple[str, ...]
+    surface: Layer | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image of a file to be denoised; `beauty` is the name of the colour layer in `planes.layers`.
+
+    holders  names of the layers that take light which a filtered product cannot give back to its own (Cycles).
+    """
+
+    planes: Planes
+    roles: Roles
+    targets: Mapping[str, Target]
+    beauty: str
+    notes: tuple[str, ...] = ()
+    touched: frozenset[tuple[int, str]] = frozenset()
+    holders: tuple[str, ...] = ()
+
+
+def adapt(frame: Frame, options: Options) -> tuple[Job, ...]:
+    """What is to be denoised in the frame: one job for every view that has a colour layer, normally one.
+
+    Raises InputError when there is nothing to denoise, UsageError for names that the frame does not have.
+    """
+    jobs = [_job(frame, roles, options) for roles in find_roles(frame, options)]
+    touched = frozenset().union(*(job.touched for job in jobs))
+    notes = []
+    for index, part in enumerate(frame.parts):
+        lossy = would_change(index, part, touched)
+        if lossy:
+            name = f"part {index}: " if len(frame.parts) > 1 else ""
+            shown = ", ".join(lossy[:3]) + (", ..." if len(lossy) > 3 else "")
+            notes.append(f"{name}{compression_of(part)} would change untouched channels ({shown}): written as ZIP")
+    return (replace(jobs[0], notes=(*jobs[0].notes, *notes)), *jobs[1:])
+
+
+def _job(frame: Frame, roles: Roles, options: Options) -> Job:
+    window = frame.parts[roles.color.part].window
+    _need_float(frame, roles.color)
+    source = roles.files.get("source", frame)
+    _need_float(source, roles.source)
+    beauty = aov_values.placed(source, roles.source, window)
+    if len(roles.color.channels) != (beauty.shape[2] if beauty.ndim == 3 else 1):
+        raise InputError(f"cannot denoise {frame.path}: {label(roles.source)} and {label(roles.color)} differ in "
+                         "their number of channels")
+    layers: dict[str, np.ndarray] = {}
+    targets: dict[str, Target] = {}
+
+    def add(layer: Layer, plane: np.ndarray, surface: Layer | None = None) -> str:
+        name = label(layer) if label(layer) not in layers else f"{label(layer)} (part {layer.part})"
+        layers[name], targets[name] = plane, Target(layer.part, layer.channels, surface)
+        return name
+
+    main = add(roles.color, beauty)
+    chosen, products, holders, notes = _chosen(frame, roles, options)
+    roles = replace(roles, additive=(*chosen["additive"], *products))
+    together = [main]
+    for layer in chosen["additive"]:
+        together.append(add(layer, aov_values.placed(frame, layer, window)))
+    for light, surface in products.items():
+        product = _product(frame, light, surface)
+        together.append(add(light, product, surface))
+    for layer in chosen["other"]:
+        add(layer, aov_values.placed(frame, layer, window))
+    if options.alpha == "denoise":
+        for layer in (roles.color, *chosen["additive"], *chosen["other"]):
+            _add_alpha(frame, layer, layers, targets)
+    guides: dict[str, np.ndarray | None] = {}
+    for role in ("albedo", "normal", "depth", "variance"):
+        layer = getattr(roles, role)
+        guides[role], note = _guide(frame, roles, role, layer, window)
+        notes += [note] if note else []
+    color = beauty if beauty.ndim == 3 else np.broadcast_to(beauty[..., None], (*beauty.shape, 3))
+    demodulated = frozenset(name for name in together if guides["albedo"] is not None and layers[name].ndim == 3)
+    if roles.source != roles.color:
+        notes.insert(0, f"{label(roles.source)} is filtered, the result replaces {label(roles.color)}")
+    touched = frozenset((target.part, channel) for target in targets.values() for channel in target.channels)
+    return Job(Planes(color, layers, demodulated, **guides), roles, targets, main, tuple(notes),
+               touched if options.strength > 0 else frozenset(), holders)
+
+
+def _need_float(frame: Frame, layer: Layer) -> None:
+    if any(frame.parts[layer.part].channels[channel].dtype == np.uint32 for channel in layer.channels):
+        raise InputError(f"cannot denoise {frame.path}: colour layer {label(layer)} holds whole numbers (uint), "
+                         "not radiance. Name another with --color LAYER")
+
+
+def _chosen(
+    frame: Frame, roles: Roles, options: Options,
+) -> tuple[dict[str, list[Layer]], dict[Layer, Layer], tuple[str, ...], list[str]]:
+    """Layers to filter beside the beauty: additive and other ones, products {light: surface colour}, holders, notes."""
+    words = [word.strip() for word in options.layers.split(",") if word.strip()]
+    chosen: dict[str, list[Layer]] = {"additive": [], "other": []}
+    products: dict[Layer, Layer] = {}
+    notes: list[str] = []
+    holders: tuple[str, ...] = ()
+    if "additive" in words or "all" in words:
+        sets, tried = additive.find_sets(frame, roles)
+        notes.append(additive.describe_sets(sets, tried))
+        for found in sets:
+            chosen["additive"] += found.layers
+            products |= dict(found.products)
+            holders += tuple(label(layer) for layer in found.holders)
+    if "all" in words:
+        taken = {*chosen["additive"], *products}
+        chosen["other"] += [one.layer for one in additive.filterable(frame, roles) if one.layer not in taken]
+    named = named_layers(frame)
+    color = next(one for one in named if one.layer == roles.color)
+    for word in words:
+        if word in ("beauty", "additive", "all"):
+            continue
+        layer = resolve(word, named, "layers", frame, color).layer
+        part = frame.parts[layer.part]
+        if "crypto" in plain(layer.name) or any(part.channels[name].dtype == np.uint32 for name in layer.channels):
+            raise UsageError(f"layer {word!r} of {frame.path} holds ids, which a filter would destroy")
+        if part.window != frame.parts[roles.color.part].window:
+            raise UsageError(f"layer {word!r} of {frame.path} has another data window than the colour layer")
+        if layer not in (roles.color, roles.source, *chosen["additive"], *chosen["other"], *products):
+            chosen["other"].append(layer)
+    return chosen, products, holders, notes
+
+
+def _product(frame: Frame, light: Layer, surface: Layer) -> np.ndarray:
+    window = frame.parts[light.part].window
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite here has confidence 0 in the filter
+        return (aov_values.placed(frame, light, window).astype(np.float32)
+                * aov_values.placed(frame, surface, window).astype(np.float32))
+
+
+def _add_alpha(frame: Frame, layer: Layer, layers: dict[str, np.ndarray], targets: dict[str, Target]) -> None:
+    if layer.alpha is None or layer.alpha in layers:
+        return
+    plane = frame.parts[layer.part].channels[layer.alpha]
+    # An alpha that is the same everywhere stays so under any weights: leave its bits alone.
+    if plane.dtype != np.uint32 and plane.size and not (plane == plane.flat[0]).all():
+        layers[layer.alpha], targets[layer.alpha] = plane, Target(layer.part, (layer.alpha,))
+
+
+def _guide(frame: Frame, roles: Roles, role: str, layer: Layer | None, window: Window) -> tuple[np.ndarray | None, str]:
+    if layer is None:
+        return None, ""
+    other = roles.files.get(role, frame)
+    plane = aov_values.placed(other, layer, window)
+    if role in ("albedo", "normal"):
+        if plane.ndim != 3 or plane.shape[2] != 3:
+            raise UsageError(f"{role} layer {label(layer)} of {other.path} has {len(layer.channels)} channels, not 3")
+        values = getattr(aov_values, role)(plane)
+        known = np.isfinite(values).any()
+    else:
+        values = getattr(aov_values, role)(plane)
+        known = not np.isnan(values).all()
+    return (values, "") if known else (None, f"{role} {label(layer)} has no pixel in the data window: not used")
+
+
+def would_change(index: int, part: Part, touched: frozenset[tuple[int, str]]) -> tuple[str, ...]:
+    """The channels that nobody touches and that would change all the same if the part were compressed again."""
+    return lossy_channels(part, [name for name in part.channels if (index, name) not in touched])

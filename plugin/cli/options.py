@@ -1,0 +1,70 @@
+"""The options that every denoising command shares. Flag beats environment beats --config beats default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mdenoise import config
+
+
+class _Robustness(click.ParamType):
+    name = "robustness"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        if value == "auto" or isinstance(value, float):
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither auto nor a number from 0 to 0.9", param, ctx)
+
+
+def _option(flag: str, name: str, type_: Any, help_: str, metavar: str | None = None) -> Callable[[Any], Any]:
+    envvar = f"MDENOISE_{flag[2:].replace('-', '_').upper()}"
+    return click.option(flag, name, type=type_, metavar=metavar, help=help_, envvar=envvar)
+
+
+HELP = {"help_option_names": ["-h", "--help"]}
+_LAYER = "LAYER|FILE[:LAYER]"
+_PIXELS = (
+    _option("--quality", "quality", click.Choice(config.QUALITIES), "Speed against quality [balanced]."),
+    _option("--strength", "strength", float, "Blend of input (0) and result (1) [1].", "0..1"),
+    _option("--robustness", "robustness", _Robustness(), "Share of pixels hidden from the network [auto].",
+            "auto|0..0.9"),
+    _option("--layers", "layers", str, "What is denoised: beauty, additive, all, or names [beauty].",
+            "beauty|additive|all|LIST"),
+    _option("--alpha", "alpha", click.Choice(config.ALPHAS), "Alpha by the same weights, or untouched [denoise]."),
+    _option("--color", "color", str, "The noisy beauty, when its name does not tell.", _LAYER),
+    _option("--albedo", "albedo", str, "Albedo layer; none to use none.", _LAYER),
+    _option("--normal", "normal", str, "Normal layer; none to use none.", _LAYER),
+    _option("--depth", "depth", str, "Depth layer; none to use none.", _LAYER),
+    _option("--variance", "variance", str, "Variance layer; none to use none.", _LAYER),
+    _option("--encoding", "encoding", click.Choice(config.ENCODINGS), "How colour is encoded [auto]."),
+    _option("--model", "model", str, "Model by name, or an .onnx file [base].", "base|PATH"),
+    _option("--engine", "engine", click.Choice(config.ENGINES), "Inference engine [auto]."),
+    _option("--device", "device", str, "Where the network runs [auto].", "auto|cpu|cuda[:N]"),
+    _option("--precision", "precision", click.Choice(config.PRECISIONS), "Arithmetic of the network [auto]."),
+    _option("--tile", "tile_px", int, "Largest tile side, a multiple of 64 [1024].", "PX"),
+    _option("--overlap", "overlap_px", int, "Context around a tile, a multiple of 32 [by quality].", "PX"),
+    _option("--max-memory", "max_memory_mb", int, "Bound on the working memory of tiles.", "MB"),
+    _option("--config", "config", click.Path(path_type=Path), "TOML file with these options.", "FILE"),
+)
+
+
+def pixel_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Put every option of config.Options on a command; its values arrive as keyword arguments for `resolve`."""
+    for option in reversed(_PIXELS):
+        command = option(command)
+    return command
+
+
+def resolve(given: dict[str, Any]) -> config.Options:
+    """Options from what the command line and the environment gave, over the config file, over the defaults."""
+    values = {name: value for name, value in given.items() if value is not None}
+    path = values.pop("config", None)
+    return replace(config.load_config(path) if path else config.Options(), **values)

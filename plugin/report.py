@@ -1,0 +1,67 @@
+"""What `mdenoise info` says about a file: layers, roles and why, sizes, types, noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mdenoise import guide
+from mdenoise.adapters import adapter_for
+from mdenoise.config import Options
+from mdenoise.errors import InputError, UsageError
+from mdenoise.frame import Planes
+
+_TYPES = {"float16": "half", "float32": "float", "uint32": "uint"}
+
+
+def describe_file(path: Path, options: Options) -> dict[str, Any]:
+    """Facts of a file as plain values: those of its adapter and, for each image to denoise, `noise` and `exposure`.
+
+    A file with nothing to denoise has an `error` that says why. Raises InputError for one that cannot be read.
+    """
+    adapter = adapter_for(path)
+    frame = adapter.read(path)
+    facts: dict[str, Any] = adapter.describe(frame, options)
+    try:
+        jobs = adapter.adapt(frame, options)
+    except (InputError, UsageError) as error:
+        return facts | {"error": str(error)}
+    for image, job in zip(facts["images"], jobs, strict=True):
+        image |= noise_of(job.planes)
+    return facts
+
+
+def noise_of(planes: Planes) -> dict[str, float]:
+    """`noise`: standard deviation in the domain that the network sees, where mid grey is 0.5 and white 1, so that
+    numbers of HDR and encoded images compare; `exposure`: the factor on linear radiance that leads there."""
+    if planes.encoding != "linear":
+        return {"noise": guide.noise_level(planes.color), "exposure": 1.0}
+    exposure = guide.exposure(planes.color)
+    return {"noise": guide.noise_level(guide.transfer(planes.color.astype("float32") * exposure)), "exposure": exposure}
+
+
+def lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The facts for a person."""
+    yield str(facts["path"])
+    for index, part in enumerate(facts["parts"]):
+        name = f"part {index}" + (f" {part['name']}" if part["name"] else "")
+        name += f", view {part['view']}" if part["view"] else ""
+        x_min, y_min = part["data_window"][:2]
+        window = f" at {x_min},{y_min}" if (x_min, y_min) != (0, 0) else ""
+        yield f"  {name}: {part['width']}x{part['height']}{window}, {part['type']}, {part['compression']}"
+        for layer in facts["layers"]:
+            if layer["part"] == index:
+                channels = [*layer["channels"], *([layer["alpha"]] if layer["alpha"] else [])]
+                stored = dict.fromkeys(part["channels"][channel] for channel in channels)
+                kinds = "/".join(_TYPES.get(kind, kind) for kind in stored)
+                yield f"    {layer['name']}  {','.join(channel.rsplit('.', 1)[-1] for channel in channels)}  {kinds}"
+    for image in facts["images"]:
+        yield f"  {image['line']}"
+        for role, reason in image["reasons"].items():
+            yield f"    {role}: {image['roles'].get(role, '-')}, {reason}"
+        yield f"    layers that add up to the colour: {image['additive']}"
+        if "noise" in image:
+            yield f"    noise {image['noise']:.3f} (deviation; mid grey is 0.5), exposure x{image['exposure']:.3g}"
+    if "error" in facts:
+        yield f"  {facts['error']}"

@@ -1,0 +1,376 @@
+"""The filter: what it promises for any weights, and that its NumPy, compiled and torch forms agree."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mdenoise import filter as kernel_filter
+from mdenoise.filter import (
+    apply_filter,
+    apply_filter_numpy,
+    fill_nearest,
+    native_available,
+    outlier_weight,
+    outlier_weight_numpy,
+)
+
+if native_available():
+    from mdenoise import _native
+
+    ISAS = _native.isas()
+else:
+    ISAS = ()
+
+needs_native = pytest.mark.skipif(not native_available(), reason="installed without the compiled filter")
+SIZES = [(16, 16), (16, 48), (48, 16), (32, 80), (64, 144)]
+few = settings(max_examples=30, deadline=None)
+
+
+def make_logits(rng, h, w, spread=2.0):
+    shapes = (1, 108, h // 2, w // 2), (1, 26, h // 2, w // 2), (1, 26, h // 4, w // 4), (1, 25, h // 8, w // 8)
+    return tuple((spread * rng.standard_normal(shape)).astype(np.float32) for shape in shapes)
+
+
+def make_problem(rng, h, w, count):
+    return rng.random((h, w, count), np.float32), rng.random((h, w), np.float32), make_logits(rng, h, w)
+
+
+@st.composite
+def problems(draw, counts=(1, 2, 3, 7), spreads=(0.0, 2.0, 8.0, 1e4), masks=("none", "random", "hole", "all")):
+    """Layers, confidence and logits of random size, mask and kernel sharpness."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    h, w = draw(st.sampled_from(SIZES))
+    count = draw(st.sampled_from(counts))
+    layers = rng.lognormal(0.0, 2.0, (h, w, count)).astype(np.float32)
+    mask = draw(st.sampled_from(masks))
+    confidence = rng.random((h, w)).astype(np.float32)
+    if mask == "random":
+        confidence *= rng.random((h, w)) < draw(st.floats(0.0, 0.3))
+    elif mask == "hole":  # wider than the reach of the coarsest kernel: no level is valid in the middle
+        confidence[:, : w * 3 // 4] = 0
+    elif mask == "all":
+        confidence[:] = 0
+    return layers, confidence, make_logits(rng, h, w, draw(st.sampled_from(spreads)))
+
+
+def assert_agree(out, valid, expected, expected_valid, scale):
+    np.testing.assert_array_equal(valid, expected_valid)
+    assert np.isfinite(out).all()
+    np.testing.assert_allclose(out / scale, expected / scale, rtol=1e-5, atol=1e-5)
+
+
+# What the filter promises
+
+
+@few
+@given(problems(counts=(2,)), st.floats(-4, 4), st.floats(-4, 4))
+def test_is_linear_in_the_layers(problem, a, b):
+    layers, confidence, logits = problem
+    x, y = layers[..., :1], layers[..., 1:]
+    both, valid = apply_filter(layers, confidence, logits)
+    mixed, mixed_valid = apply_filter(np.float32(a) * x + np.float32(b) * y, confidence, logits)
+    expected = a * both[..., :1] + b * both[..., 1:]
+    np.testing.assert_array_equal(mixed_valid, valid)
+    np.testing.assert_allclose(mixed, expected, rtol=1e-5, atol=1e-5 * max(1.0, float(layers.max())))
+
+
+@few
+@given(problems(counts=(3,)))
+def test_a_layer_does_not_depend_on_its_neighbours(problem):
+    layers, confidence, logits = problem
+    together, _ = apply_filter(layers, confidence, logits)
+    alone, _ = apply_filter(layers[..., 1:2], confidence, logits)
+    np.testing.assert_array_equal(alone[..., 0], together[..., 1])
+
+
+@few
+@given(problems(counts=(1,)), st.sampled_from([1.0, 0.0, -1.0, 0.25, 1024.0]))
+def test_constant_comes_back_bit_for_bit(problem, value):
+    """So an opaque alpha stays opaque. Powers of two, for which c * x is exact; see the next test for others."""
+    layers, confidence, logits = problem
+    for apply in (apply_filter, apply_filter_numpy):
+        out, valid = apply(np.full_like(layers, value), confidence, logits)
+        np.testing.assert_array_equal(out[valid], np.float32(value))
+        np.testing.assert_array_equal(out[~valid], np.float32(0))
+
+
+@few
+@given(problems(counts=(1,)), st.floats(2**-10, 1e6, width=32))
+def test_constant_of_any_value_comes_back(problem, value):
+    layers, confidence, logits = problem
+    out, valid = apply_filter(np.full_like(layers, value), confidence, logits)
+    np.testing.assert_allclose(out[valid], value, rtol=1e-6)
+
+
+@few
+@given(problems())
+def test_stays_within_the_trusted_range(problem):
+    layers, confidence, logits = problem
+    out, valid = apply_filter(layers, confidence, logits)
+    if not (confidence > 0).any():
+        assert not valid.any() and not out.any()
+        return
+    trusted, kept = layers[confidence > 0], out[valid]
+    assert (kept >= trusted.min(axis=0) * (1 - 1e-6)).all()
+    assert (kept <= trusted.max(axis=0) * (1 + 1e-6)).all()
+
+
+@few
+@given(problems(counts=(1,)))
+def test_alpha_stays_within_0_and_1_exactly(problem):
+    layers, confidence, logits = problem
+    alpha = np.minimum(layers, 1)  # about half the pixels are 1
+    out, _ = apply_filter(alpha, confidence, logits)
+    assert out.min() >= 0 and out.max() <= 1
+
+
+@few
+@given(problems(masks=("random", "hole")), st.sampled_from([np.nan, np.inf, 1e30]))
+def test_hidden_pixels_do_not_count(problem, hidden):
+    layers, confidence, logits = problem
+    expected, _ = apply_filter(layers, confidence, logits)
+    poisoned = np.where(confidence[..., None] > 0, layers, np.float32(hidden))
+    for apply in (apply_filter, apply_filter_numpy):
+        out, valid = apply(poisoned, confidence, logits)
+        assert_agree(out, valid, expected, valid, layers.max())
+
+
+@pytest.mark.parametrize("scale", [1e6, 3e38])
+def test_huge_radiance_stays_finite(scale):
+    rng = np.random.default_rng(5)
+    layers = (np.float32(scale) * rng.random((48, 48, 3))).astype(np.float32)
+    logits = make_logits(rng, 48, 48)
+    for apply in (apply_filter, apply_filter_numpy):
+        out, valid = apply(layers, np.ones((48, 48), np.float32), logits)
+        assert valid.all() and np.isfinite(out).all() and out.max() <= layers.max()
+
+
+def test_identity_kernel_returns_the_input():
+    rng = np.random.default_rng(1)
+    layers = rng.random((32, 32, 3)).astype(np.float32)
+    logits = tuple(np.zeros_like(level) for level in make_logits(rng, 32, 32))
+    logits[0][:, 12 * 4 : 13 * 4] = 200  # the middle tap
+    logits[0][:, kernel_filter.BLEND * 4 : (kernel_filter.BLEND + 1) * 4] = 200  # the finest level alone
+    logits[0][:, kernel_filter.CONFIDENCE * 4 :] = 200
+    out, valid = apply_filter(layers, np.ones((32, 32), np.float32), logits)
+    assert valid.all()
+    np.testing.assert_allclose(out, layers, rtol=1e-6)
+
+
+def test_taps_are_row_major():
+    """A kernel with all its weight on tap (dy, dx) shifts the image by it."""
+    rng = np.random.default_rng(2)
+    layers = rng.random((32, 32, 1)).astype(np.float32)
+    for k in range(25):
+        logits = tuple(np.zeros_like(level) for level in make_logits(rng, 32, 32))
+        logits[0][:, k * 4 : (k + 1) * 4] = 200
+        logits[0][:, 25 * 4 :] = 200
+        out, _ = apply_filter(layers, np.ones((32, 32), np.float32), logits)
+        dy, dx = k // 5 - 2, k % 5 - 2
+        np.testing.assert_allclose(out[4:-4, 4:-4], layers[4 + dy : 28 + dy, 4 + dx : 28 + dx], rtol=1e-6)
+
+
+def test_confidence_reaches_zero():
+    """A pixel with confidence logit -3 or less does not count, whatever its value."""
+    rng = np.random.default_rng(3)
+    layers = rng.random((32, 32, 1)).astype(np.float32)
+    logits = make_logits(rng, 32, 32)
+    logits[0][:, 26 * 4 :] = 0
+    logits[0][:, 26 * 4, 5, 7] = -3.0  # pixel (10, 14)
+    expected, _ = apply_filter(layers, np.ones((32, 32), np.float32), logits)
+    layers[10, 14] = 1e6
+    out, _ = apply_filter(layers, np.ones((32, 32), np.float32), logits)
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_inputs_are_not_written():
+    rng = np.random.default_rng(4)
+    layers, confidence, logits = make_problem(rng, 16, 16, 2)
+    for array in (layers, confidence, *logits):
+        array.flags.writeable = False
+    for apply in (apply_filter, apply_filter_numpy):
+        apply(layers, confidence, logits)
+
+
+# The three forms agree
+
+
+@needs_native
+@pytest.mark.parametrize("isa", ISAS)
+@few
+@given(problem=problems(), threads=st.sampled_from([1, 2, 5]))
+def test_native_is_numpy(isa, problem, threads):
+    layers, confidence, logits = problem
+    out, valid = _native.filter(layers, confidence, *logits, threads, isa)
+    assert_agree(out, valid, *apply_filter_numpy(layers, confidence, logits), layers.max())
+
+
+@few
+@given(problem=problems(spreads=(0.0, 2.0, 8.0)))
+def test_torch_is_numpy(problem):
+    torch = pytest.importorskip("torch")
+    from mdenoise.training.filter import apply_filter_torch
+
+    layers, confidence, logits = problem
+    out, valid = apply_filter_torch(
+        torch.from_numpy(layers.transpose(2, 0, 1).copy())[None],
+        torch.from_numpy(confidence)[None, None],
+        tuple(torch.from_numpy(level) for level in logits),
+    )
+    out, valid = out[0].detach().numpy().transpose(1, 2, 0), valid[0, 0].numpy()
+    expected, expected_valid = apply_filter_numpy(layers, confidence, logits)
+    assert_agree(np.where(valid[..., None], out, 0), valid, expected, expected_valid, layers.max())
+
+
+@needs_native
+def test_result_does_not_depend_on_threads():
+    rng = np.random.default_rng(6)
+    layers, confidence, logits = make_problem(rng, 128, 96, 4)
+    one, _ = apply_filter(layers, confidence, logits, threads=1)
+    for threads in (2, 3, 16, 64):
+        np.testing.assert_array_equal(apply_filter(layers, confidence, logits, threads=threads)[0], one)
+
+
+# Wrong calls
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.update(layers=a["layers"][..., 0]), r"layers has shape \(32, 32\)"),
+        (lambda a: a.update(layers=a["layers"][..., :0]), "layers has shape"),
+        (lambda a: a.update(layers=a["layers"][:24]), "24 pixels high and 32 wide: both must be multiples of 16"),
+        (lambda a: a.update(layers=a["layers"][:0]), "multiples of 16"),
+        (lambda a: a.update(layers=a["layers"] * 1j), "layers holds complex"),
+        (lambda a: a.update(layers=a["layers"].astype(object)), "layers holds object"),
+        (lambda a: a.update(confidence_in=a["confidence_in"][:16]), r"confidence_in has shape \(16, 32\), not"),
+        (lambda a: a.update(logits=a["logits"][:3]), "3 arrays of logits"),
+        (lambda a: a.update(logits=a["logits"][::-1]), r"logits\[0\] .* \(1, 25, 4, 4\), not \(1, 108, 16, 16\)"),
+        (lambda a: a.update(logits=[level[0] for level in a["logits"]]), r"logits\[0\] has shape"),
+    ],
+)
+def test_wrong_shapes_are_refused(change, message):
+    rng = np.random.default_rng(0)
+    call = {
+        "layers": rng.random((32, 32, 3), np.float32),
+        "confidence_in": np.ones((32, 32), np.float32),
+        "logits": make_logits(rng, 32, 32),
+    }
+    change(call)
+    for apply in (apply_filter, apply_filter_numpy):
+        with pytest.raises(ValueError, match=message):
+            apply(**call)
+
+
+@needs_native
+def test_native_refuses_what_would_read_outside():
+    rng = np.random.default_rng(0)
+    layers, confidence, logits = make_problem(rng, 32, 32, 3)
+    for i in range(4):
+        short = list(logits)
+        short[i] = short[i][..., :-1]
+        with pytest.raises(ValueError, match=rf"logits\[{i}\] has shape"):
+            _native.filter(layers, confidence, *short)
+    with pytest.raises(ValueError, match="confidence_in has shape"):
+        _native.filter(layers, confidence[:-1], *logits)
+    with pytest.raises(ValueError, match="multiples of 16"):
+        _native.filter(layers[:31], confidence, *logits)
+    with pytest.raises(ValueError, match="luminance"):
+        _native.outlier_weight(layers, 32.0, 0.25)
+    with pytest.raises(ValueError, match="not available"):
+        _native.filter(layers, confidence, *logits, 1, "sse9")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.uint8])
+def test_other_types_and_strides_are_cast(dtype):
+    rng = np.random.default_rng(7)
+    layers = (rng.random((64, 64, 6)) * 200).astype(dtype)[::2, ::-2, ::2]
+    confidence = np.asfortranarray(rng.integers(0, 2, (32, 32))).astype(dtype)
+    logits = tuple(level.astype(np.float16) for level in make_logits(rng, 32, 32))
+    plain = [np.ascontiguousarray(a, np.float32) for a in (layers, confidence, *logits)]
+    out, _ = apply_filter(layers, confidence, logits)
+    expected, _ = apply_filter(plain[0], plain[1], plain[2:])
+    assert out.dtype == np.float32
+    np.testing.assert_array_equal(out, expected)
+
+
+# The bound on single pixels
+
+
+@few
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1.0, 32.0]),
+    st.sampled_from([0.0, 0.25]),
+)
+def test_outlier_weight_native_is_numpy(h, w, seed, multiple, floor):
+    rng = np.random.default_rng(seed)
+    luminance = (rng.lognormal(0, 3, (h, w)) * (rng.random((h, w)) < 0.8)).astype(np.float32)
+    expected = outlier_weight_numpy(luminance, multiple, floor)
+    np.testing.assert_allclose(outlier_weight(luminance, multiple, floor), expected, rtol=1e-6)
+    for isa in ISAS:
+        np.testing.assert_allclose(_native.outlier_weight(luminance, multiple, floor, 2, isa), expected, rtol=1e-6)
+
+
+@needs_native
+@pytest.mark.parametrize("isa", ISAS)
+def test_median_network_is_proved(isa):
+    """By the 0-1 principle a network is right if it is so for all columns of five zeros and ones, sorted or not."""
+    sorted_columns = np.array(list(itertools.product(range(6), repeat=5)))  # ones in each of five columns
+    windows = np.arange(5)[None, :, None] < sorted_columns[:, None, :]  # (7776, 5, 5)
+    any_column = np.array(list(itertools.product((0, 1), repeat=5)))  # five equal columns: the vertical sort
+    windows = np.concatenate([windows, np.repeat(any_column[:, :, None], 5, axis=2)])
+    ones = windows.sum((1, 2))
+    luminance = 1.0 + windows.transpose(1, 0, 2).reshape(5, -1).astype(np.float32)  # 1 or 2
+    r = _native.outlier_weight(luminance, 0.125, 0.0, 1, isa)[2, 2::5]
+    median = np.rint(r * luminance[2, 2::5] / 0.125)
+    np.testing.assert_array_equal(median, np.where(ones >= 13, 2, 1))
+
+
+def test_outlier_weight_bounds_the_pull():
+    luminance = np.full((32, 32), 0.5, np.float32)
+    luminance[7, 9] = 1e6
+    luminance[20, 20] = 0
+    r = outlier_weight(luminance)
+    assert r[7, 9] * luminance[7, 9] == pytest.approx(32 * 0.5 + 0.25)
+    r[7, 9] = 1
+    assert (r == 1).all()
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (0, 4)])
+def test_outlier_weight_refuses_other_shapes(shape):
+    for weight in (outlier_weight, outlier_weight_numpy):
+        with pytest.raises(ValueError, match="luminance has shape"):
+            weight(np.zeros(shape, np.float32))
+
+
+# Where nothing was valid
+
+
+@few
+@given(st.integers(1, 24), st.integers(1, 24), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_fill_nearest_takes_the_nearest(h, w, share, seed):
+    rng = np.random.default_rng(seed)
+    valid = rng.random((h, w)) < share
+    out = np.where(valid, np.arange(h * w).reshape(h, w), -1)[..., None].astype(np.float32)
+    before = out.copy()
+    assert fill_nearest(out, valid) == (~valid).sum()
+    if not valid.any():
+        np.testing.assert_array_equal(out, before)
+        return
+    y, x = np.nonzero(valid)
+    for i, j in np.ndindex(h, w):
+        square = (y - i) ** 2 + (x - j) ** 2
+        source = int(out[i, j, 0])
+        assert valid[source // w, source % w]
+        assert (source // w - i) ** 2 + (source % w - j) ** 2 == square.min()
+
+
+def test_fill_nearest_refuses_other_shapes():
+    with pytest.raises(ValueError, match="height and width differ"):
+        fill_nearest(np.zeros((4, 5, 3)), np.ones((5, 4), bool))

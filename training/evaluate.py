@@ -1,0 +1,311 @@
+"""Measure the shipped model on whole suites.
+
+    python -m mdenoise.training.evaluate renders --suite all
+    python -m mdenoise.training.evaluate renders --suite clean --json clean.json --save-images sheets
+    python -m mdenoise.training.evaluate gate
+    python -m mdenoise.training.evaluate gate --update
+
+Everything goes through `mdenoise.Denoiser` as a user runs it: default engine, precision and tiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdenoise import Denoiser
+from mdenoise.errors import InputError, MDenoiseError
+from mdenoise.training import renders
+from mdenoise.training.metrics import METRICS, display, display_mse, interval, photo_psnr, psnr
+from mdenoise.training.renders import Case
+
+DATA = Path("tests/data/renders")
+GATE = Path(__file__).with_name("gate.json")
+NOISY, OURS, PEER = "noisy", "mdenoise", "OIDN colour+albedo+normal"
+# A reference whose own error is this share of the peer's would decide the comparison itself.
+REFERENCE_SHARE = 0.1
+SUITE_GAIN_DB = 3.0  # OIDN expects unfiltered noise: where it gains less, the scene is not a clean one
+GATE_FALL_DB = 0.15
+GATE_RENDERS = (
+    ("cornell", 4),
+    ("materials", 4),
+    ("living_room", 4),
+    ("meadow", 4),
+    ("brick_corner", 16),
+    ("gallery", 16),
+    ("toys-gaussian", 4),
+    ("night_fair-mitchell", 4),
+    ("workshop-tent", 4),
+)
+GATE_PHOTOS = (("living_room", 15), ("product", 25), ("workshop", 25))
+Method = Callable[[Case], np.ndarray]
+
+
+# --- the columns --------------------------------------------------------------------------------------------------
+
+
+def ours(model: str) -> Method:
+    denoiser = Denoiser(model=model)
+    return lambda case: denoiser(case.color, albedo=case.albedo, normal=case.normal, depth=case.depth)
+
+
+def oidn() -> dict[str, Method]:
+    """OIDN's columns, or none where pyoidn is not installed."""
+    try:
+        import pyoidn
+    except ImportError:
+        return {}
+
+    def run(case: Case, quality: str, aovs: bool) -> np.ndarray:
+        guides = {"albedo": case.albedo, "normal": case.normal} if aovs else {}
+        return np.asarray(pyoidn.denoise(case.color, **guides, hdr=True, quality=quality))
+
+    return {
+        "OIDN fast": lambda case: run(case, "fast", True),
+        "OIDN colour": lambda case: run(case, "balanced", False),
+        PEER: lambda case: run(case, "balanced", True),
+    }
+
+
+# --- renders ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One frame: `scores[method][metric]`; `left_out` says why it does not count, or is empty."""
+
+    name: str
+    suite: str
+    spp: int
+    scores: dict[str, dict[str, float]]
+    left_out: str = ""
+
+
+def measure(case: Case, methods: dict[str, Method], images: Path | None = None) -> Row:
+    results = {name: np.asarray(method(case), np.float32) for name, method in methods.items()}
+    if images:
+        save_sheet(images / f"{case.name}.{case.spp}spp.png", [*results.values(), case.reference])
+    scores = {
+        name: {metric: f(result, case.reference) for metric, f in METRICS.items()} for name, result in results.items()
+    }
+    judge = PEER if PEER in results else OURS
+    share = case.reference_mse / display_mse(results[judge], case.reference)
+    reason = f"the reference's error is {share:.0%} of that of {judge}" if share > REFERENCE_SHARE else ""
+    return Row(case.name, case.suite, case.spp, scores, reason)
+
+
+def leave_out_missuited(rows: list[Row]) -> list[Row]:
+    """Clean scenes on which the peer gains too little at 4 spp leave the suite, at every sample count."""
+    gains = {
+        row.name: row.scores[PEER]["psnr"] - row.scores[NOISY]["psnr"]
+        for row in rows
+        if row.suite == "clean" and row.spp == 4 and PEER in row.scores
+    }
+    return [
+        Row(
+            row.name, row.suite, row.spp, row.scores, f"OIDN gains {gains[row.name]:.1f} dB at 4 spp: not a clean scene"
+        )
+        if row.suite == "clean" and gains.get(row.name, SUITE_GAIN_DB) < SUITE_GAIN_DB
+        else row
+        for row in rows
+    ]
+
+
+def save_sheet(path: Path, images: list[np.ndarray]) -> None:
+    """The methods in the order of the table, the reference last, side by side as they are shown on a display."""
+    import imageio.v3 as imageio
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    imageio.imwrite(path, np.rint(255 * display(np.concatenate(images, axis=1))).astype(np.uint8))
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def summarise(rows: list[Row], suite: str, spp: int) -> dict[str, Any]:
+    """Means over the frames that count; differences are per frame, mdenoise minus the other method, in dB."""
+    counted = [row for row in rows if (row.suite, row.spp) == (suite, spp) and not row.left_out]
+    methods = list(counted[0].scores) if counted else []
+    value = {m: {k: np.array([row.scores[m][k] for row in counted]) for k in METRICS} for m in methods}
+    summary: dict[str, Any] = {
+        "suite": suite,
+        "spp": spp,
+        "frames": len(counted),
+        "mean": {m: {k: float(v.mean()) for k, v in value[m].items()} for m in methods},
+    }
+    for other in (NOISY, PEER):
+        if other in value:
+            difference = value[OURS]["psnr"] - value[other]["psnr"]
+            summary[f"over {other}"] = {"mean": float(difference.mean()), "interval": interval(difference)}
+    if PEER in value:
+        gained = [float((value[m]["psnr"] - value[NOISY]["psnr"]).mean()) for m in (OURS, PEER)]
+        summary["share of gain"] = gained[0] / gained[1]
+    return summary
+
+
+def report(rows: list[Row], summaries: list[dict[str, Any]]) -> str:
+    """The tables as markdown."""
+    text = []
+    for summary in summaries:
+        suite, spp = summary["suite"], summary["spp"]
+        here = [row for row in rows if (row.suite, row.spp) == (suite, spp)]
+        methods = list(summary["mean"])
+        text.append(f"\n### {suite} suite, {spp} spp, {summary['frames']} scenes\n\nPSNR, dB:\n")
+        lines = [
+            [row.name + (" (left out)" if row.left_out else ""), *(f"{row.scores[m]['psnr']:.2f}" for m in methods)]
+            for row in here
+        ]
+        text.append(
+            table(
+                ["scene", *methods], [*lines, ["**mean**", *(f"**{summary['mean'][m]['psnr']:.2f}**" for m in methods)]]
+            )
+        )
+        text.append("\nMeans:\n")
+        text.append(
+            table(
+                ["", "PSNR, dB", "relMSE", "FLIP", "SSIM"],
+                [
+                    [m, f"{s['psnr']:.2f}", f"{s['relmse']:.4f}", f"{s['flip']:.4f}", f"{s['ssim']:.4f}"]
+                    for m, s in summary["mean"].items()
+                ],
+            )
+        )
+        text.append("")
+        for other in (NOISY, PEER):
+            if difference := summary.get(f"over {other}"):
+                low, high = difference["interval"]
+                verdict = " (a tie)" if low <= 0 <= high else ""
+                text.append(
+                    f"mdenoise - {other}: {difference['mean']:+.2f} dB, 95 % interval {low:+.2f} to {high:+.2f}{verdict}"
+                )
+        if "share of gain" in summary and suite == "clean":
+            text.append(f"share of the gain of {PEER}: {summary['share of gain']:.2f}")
+    left_out = [f"left out: {row.name} at {row.spp} spp: {row.left_out}" for row in rows if row.left_out]
+    return "\n".join([*text, "", *left_out])
+
+
+def machine() -> str:
+    """CPU model and cores, for the foot of a table."""
+    model = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists():
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in info.read_text("utf-8").splitlines()
+            if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def run_renders(data: Path, suite: str, model: str, images: Path | None, out: Path | None) -> int:
+    peers = oidn()
+    if not peers:
+        print('OIDN columns left out: pyoidn is not installed (pip install "mdenoise[eval]")')
+    methods: dict[str, Method] = {NOISY: lambda case: case.color, **peers, OURS: ours(model)}
+    rows = leave_out_missuited([measure(case, methods, images) for case in renders.load(data, suite)])
+    groups = sorted({(row.suite, row.spp) for row in rows})
+    summaries = [summarise(rows, *group) for group in groups]
+    print(report(rows, summaries))
+    print(f"\nmodel {model}; {machine()}")
+    if out:
+        record = {"machine": machine(), "model": model, "summaries": summaries, "rows": [vars(row) for row in rows]}
+        out.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    return 0
+
+
+# --- gate ---------------------------------------------------------------------------------------------------------
+
+
+def gate_scores(data: Path, model: str) -> dict[str, float]:
+    """PSNR of the fixed small set, by name."""
+    denoiser = Denoiser(model=model)
+    scores = {}
+    for name, spp in GATE_RENDERS:
+        case = find(data, name, spp)
+        scores[f"{name} {spp} spp"] = psnr(
+            denoiser(case.color, albedo=case.albedo, normal=case.normal, depth=case.depth), case.reference
+        )
+    for name, sigma in GATE_PHOTOS:
+        clean = np.rint(255 * display(find(data, name, 4).reference)).astype(np.uint8)
+        noise = np.random.default_rng(sigma).normal(0, sigma, clean.shape)
+        noisy = np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)
+        scores[f"{name} photo, sigma {sigma}"] = photo_psnr(denoiser(noisy), clean)
+    return {name: round(score, 3) for name, score in scores.items()}
+
+
+def find(data: Path, name: str, spp: int) -> Case:
+    plain = name.removesuffix("-tent")
+    for entry in renders.read_index(data)["renders"]:
+        if entry["name"] == plain and spp in entry["spp"]:
+            case = renders.load_case(data, entry, spp)
+            return case if plain == name else renders.tent(case)
+    raise InputError(f"cannot run the gate: no {plain} at {spp} spp in {data}; name the full set with --data")
+
+
+def fallen(scores: dict[str, float], recorded: dict[str, float]) -> list[str]:
+    """One line for every row that is worse than recorded by more than is allowed, or is not recorded."""
+    lines = []
+    for name, score in scores.items():
+        if name not in recorded:
+            lines.append(f"{name}: not recorded; run gate --update and say why in the commit")
+        elif score < recorded[name] - GATE_FALL_DB:
+            lines.append(f"{name}: {score:.2f} dB, recorded {recorded[name]:.2f}: fell by more than {GATE_FALL_DB} dB")
+    return lines
+
+
+def run_gate(data: Path, model: str, gate: Path, update: bool) -> int:
+    scores = gate_scores(data, model)
+    recorded = json.loads(gate.read_text("utf-8")) if gate.exists() else {}
+    print(
+        table(
+            ["row", "PSNR, dB", "recorded"],
+            [[n, f"{s:.2f}", f"{recorded[n]:.2f}" if n in recorded else "-"] for n, s in scores.items()],
+        )
+    )
+    if update:
+        gate.write_text(json.dumps(scores, indent=1) + "\n", "utf-8")
+        return 0
+    lines = fallen(scores, recorded)
+    print("\n".join(["", *lines]) if lines else "\ngate passed")
+    return 1 if lines else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="mdenoise evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    tables = commands.add_parser("renders", help="tables of the validation renders beside OIDN")
+    tables.add_argument("--suite", choices=["clean", "splat", "all"], default="all")
+    tables.add_argument("--json", type=Path, metavar="FILE", help="write every number here")
+    tables.add_argument("--save-images", type=Path, metavar="DIR", help="write one contact sheet a frame")
+    gate = commands.add_parser("gate", help="a fixed small set against training/gate.json; exit 1 when a row falls")
+    gate.add_argument("--update", action="store_true", help="record the scores of this model")
+    for command in (tables, gate):
+        command.add_argument(
+            "--data", type=Path, default=DATA, help="folder of the validation renders (default: %(default)s)"
+        )
+        command.add_argument("--model", default="base", help="name or path of an ONNX model with its card")
+    args = parser.parse_args(arguments)
+    if args.command == "gate":
+        return run_gate(args.data, args.model, GATE, args.update)
+    return run_renders(args.data, args.suite, args.model, args.save_images, args.json)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except MDenoiseError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

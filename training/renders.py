@@ -1,0 +1,196 @@
+"""The committed validation renders: how they are packed into a few megabytes, and how they are read.
+
+A frame is an ordinary EXR in half float, `<name>.4.exr`, `<name>.16.exr` (color, albedo, normal, depth) and
+`<name>.reference.exr` (color); `index.json` says what each is and how large the error of its reference is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdenoise.errors import InputError
+from mdenoise.training.metrics import display_mse
+
+FAR = 65504.0  # where a ray hits nothing: the largest half, as Blender's half files have it
+# Mantissa bits that are kept, of 10. What is cut off is far below the noise; the data set's README has the effect
+# measured. It halves the size, since noise does not compress but zeros do.
+NOISY_BITS, REFERENCE_BITS, DEPTH_BITS = 5, 6, 6
+ALBEDO_STEP, NORMAL_STEP = 1 / 256, 1 / 128
+# Clean scenes that are also measured tent-filtered; none of them is among those splatted by a renderer.
+TENT = ("garden", "studio_cup", "living_room", "meadow", "breakfast", "workshop")
+TENT_VARIANCE = (0.25**2 + 0.5**2 + 0.25**2) ** 2  # what the filter leaves of the variance of independent noise
+
+
+@dataclass(frozen=True)
+class Case:
+    """One noisy frame and its reference: f32, linear; color, albedo, normal, reference (H, W, 3), depth (H, W).
+
+    `reference_mse` is the error that remains in the reference, in the display domain of `metrics`.
+    """
+
+    name: str
+    suite: str
+    renderer: str
+    spp: int
+    color: np.ndarray
+    albedo: np.ndarray
+    normal: np.ndarray
+    depth: np.ndarray
+    reference: np.ndarray
+    reference_mse: float
+
+
+def load(data: Path, suite: str = "all") -> Iterator[Case]:
+    """The cases of a suite ("clean", "splat", "all") in the order of the index. Raises InputError."""
+    for entry in read_index(data)["renders"]:
+        for spp in entry["spp"]:
+            case = load_case(data, entry, spp)
+            if suite in (entry["suite"], "all"):
+                yield case
+            if entry["name"] in TENT and suite in ("splat", "all"):
+                yield tent(case)
+
+
+def read_index(data: Path) -> dict[str, Any]:
+    try:
+        return json.loads((data / "index.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read the validation renders in {data}: {error}; name their folder with --data"
+        ) from None
+
+
+def load_case(data: Path, entry: dict[str, Any], spp: int) -> Case:
+    noisy, reference = read(data / f"{entry['name']}.{spp}.exr"), read(data / f"{entry['name']}.reference.exr")
+    return Case(
+        entry["name"],
+        entry["suite"],
+        entry["renderer"],
+        spp,
+        **noisy,
+        reference=reference["color"],
+        reference_mse=entry["reference_mse"],
+    )
+
+
+def tent(case: Case) -> Case:
+    """The case as a renderer would have given it that splats with a 3-tap tent: color, AOVs and reference filtered."""
+
+    def soften(plane: np.ndarray) -> np.ndarray:
+        for axis in (0, 1):
+            p = np.moveaxis(plane, axis, 0)
+            p = 0.5 * p + 0.25 * np.concatenate([p[:1], p[:-1]]) + 0.25 * np.concatenate([p[1:], p[-1:]])
+            plane = np.moveaxis(p, 0, axis)
+        return np.ascontiguousarray(plane)
+
+    planes = {name: soften(getattr(case, name)) for name in ("color", "albedo", "normal", "depth", "reference")}
+    return replace(
+        case, name=f"{case.name}-tent", suite="splat", reference_mse=case.reference_mse * TENT_VARIANCE, **planes
+    )
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+LETTERS = {
+    "color": ("R", "G", "B"),
+    "albedo": ("albedo.R", "albedo.G", "albedo.B"),
+    "normal": ("normal.X", "normal.Y", "normal.Z"),
+    "depth": ("depth.Z",),
+}
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    import OpenEXR
+
+    try:
+        channels = OpenEXR.File(str(path), separate_channels=True).channels()
+        planes = {
+            name: np.stack([channels[letter].pixels for letter in letters], -1).astype(np.float32)
+            for name, letters in LETTERS.items()
+            if letters[0] in channels
+        }
+    except (RuntimeError, KeyError, OSError) as error:
+        raise InputError(f"cannot read {path}: {error}; render it again with mdenoise.training.scenes") from None
+    return planes | ({"depth": planes["depth"][..., 0]} if "depth" in planes else {})
+
+
+def write(path: Path, planes: dict[str, np.ndarray], bits: int) -> None:
+    """Half float, ZIP, with as many bits as `pack` promises."""
+    import OpenEXR
+
+    kept = {
+        "color": lambda x: keep_bits(x, bits),
+        "albedo": lambda x: keep_steps(x, ALBEDO_STEP),
+        "normal": lambda x: keep_steps(x, NORMAL_STEP),
+        "depth": lambda x: keep_bits(x, DEPTH_BITS),
+    }
+    channels = {}
+    for name, plane in planes.items():
+        plane = kept[name](plane).reshape(*plane.shape[:2], -1)
+        channels |= {letter: np.ascontiguousarray(plane[..., i]) for i, letter in enumerate(LETTERS[name])}
+    header = {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION, "comments": "CC0-1.0"}
+    OpenEXR.File(header, channels).write(str(path))
+
+
+def keep_bits(plane: np.ndarray, bits: int) -> np.ndarray:
+    """To half float with `bits` of its 10 mantissa bits, rounded to nearest."""
+    drop = 10 - bits
+    whole = np.clip(plane, -FAR, FAR).astype(np.float16).view(np.uint16).astype(np.uint32)
+    rounded = (whole + ((1 << drop) >> 1)) >> drop << drop
+    # Rounding up must not carry the largest half into infinity.
+    infinite = (rounded & 0x7FFF) >= 0x7C00
+    return np.where(infinite, whole >> drop << drop, rounded).astype(np.uint16).view(np.float16)
+
+
+def keep_steps(plane: np.ndarray, step: float) -> np.ndarray:
+    return (np.rint(plane / step) * step).astype(np.float16)
+
+
+def pack(raw: Path, data: Path, shots: tuple[Any, ...], crop_px: int) -> dict[str, Any]:
+    """Write `data` from the rendered frames of `shots` (see `scenes.Shot`): splatted ones as their central square of
+    `crop_px`, which keeps the set small. The error of a reference is that of the mean of two independent halves."""
+    data.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for shot in shots:
+        halves = [half(raw, shot, letter) for letter in "ab"]
+        edge = (halves[0].shape[0] - crop_px) // 2 if shot.suite == "splat" else 0
+        inside = slice(edge, halves[0].shape[0] - edge)
+        halves = [h[inside, inside] for h in halves]
+        write(data / f"{shot.name}.reference.exr", {"color": (halves[0] + halves[1]) / 2}, REFERENCE_BITS)
+        for spp in shot.noisy_spp:
+            with np.load(raw / f"{shot.name}.{spp}.npz") as planes:
+                write(
+                    data / f"{shot.name}.{spp}.exr",
+                    {name: planes[name][inside, inside] for name in LETTERS},
+                    NOISY_BITS,
+                )
+        entries.append(
+            {
+                "name": shot.name,
+                "suite": shot.suite,
+                "scene": shot.scene,
+                "renderer": shot.renderer,
+                "filter": shot.rfilter,
+                "spp": list(shot.noisy_spp),
+                "reference_spp": 2 * sum(shot.half_spp),
+                "reference_mse": float(f"{display_mse(*halves) / 4:.3e}"),
+            }
+        )
+    index = {"licence": "CC0-1.0", "renders": entries}
+    (data / "index.json").write_text(json.dumps(index, indent=1) + "\n", "utf-8")
+    return index
+
+
+def half(raw: Path, shot: Any, letter: str) -> np.ndarray:
+    """One half of a reference: the mean of its runs, weighted by their samples."""
+    total = sum(
+        spp * np.load(raw / f"{shot.name}.{letter}{run or ''}.npz")["color"].astype(np.float64)
+        for run, spp in enumerate(shot.half_spp)
+    )
+    return (total / sum(shot.half_spp)).astype(np.float32)
