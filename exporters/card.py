@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mdenoise.filter import LEVELS
 from mdenoise.models import CONTRACT, ModelCard, load_card
-from mdenoise.training.filter import LEVELS
 from mdenoise.training.model import KernelNet, reach_px
 
 GRID_PX = 64

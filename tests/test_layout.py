@@ -21,7 +21,7 @@ FOLDERS = {
 ROWS = (
     ("cli",),
     ("watch", "spool", "batch", "report", "doctor", "inputs", "sequences"),
-    ("hooks", "pipeline", "compat"),
+    ("hooks", "pipeline", "predict", "compat"),
     ("adapters", "engines", "tiles", "filter", "guide", "models"),
     ("frame", "config", "atomic", "_native"),
     ("errors",),

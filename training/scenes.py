@@ -49,7 +49,6 @@ MITSUBA = (
     Shot("night_fair", "mitsuba", (768,)),
     Shot("garden", "mitsuba", (640,)),
     Shot("window_room", "mitsuba", (1024,)),
-    Shot("studio_cup", "mitsuba", (1536,)),
     Shot("cornell", "mitsuba", (512,), "gaussian"),
     Shot("toys", "mitsuba", (512,), "gaussian"),
     Shot("brick_corner", "mitsuba", (512,), "gaussian"),

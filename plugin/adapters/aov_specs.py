@@ -58,4 +58,5 @@ def resolve(spec: str, named: Sequence[Named], role: str, frame: Frame, color: N
     known = list(dict.fromkeys(label(one.layer) for one in named))
     near = difflib.get_close_matches(spec, known, 1, 0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"layers: {', '.join(known)}"
-    raise UsageError(f"{role} layer {spec!r} is not in {frame.path}: {hint}")
+    what = "layer" if role == "layers" else f"{role} layer"
+    raise UsageError(f"{what} {spec!r} is not in {frame.path}: {hint}")
