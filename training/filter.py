@@ -71,7 +71,7 @@ def apply_filter_torch(layers: Tensor, confidence_in: Tensor, logits: tuple[Tens
         coarse = F.interpolate(out * v, scale_factor=2, mode="bilinear", align_corners=False)
         coarse = coarse / torch.where(coarse_valid, up_v, torch.ones_like(up_v))
         blend = torch.sigmoid(heads[level][:, TAPS : TAPS + 1])
-        both = coarse + blend * (fine - coarse)
+        both = (1.0 - blend) * coarse + blend * fine
         out = torch.where(fine_valid & coarse_valid, both, torch.where(fine_valid, fine, coarse))
         valid = fine_valid | coarse_valid
     return out, valid
