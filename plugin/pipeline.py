@@ -13,7 +13,7 @@ from mdenoise import predict, tiles
 from mdenoise.adapters import adapter_for
 from mdenoise.config import Options
 from mdenoise.engines import Engine
-from mdenoise.errors import Cancelled
+from mdenoise.errors import Cancelled, InputError
 from mdenoise.frame import Filtered, Planes
 from mdenoise.models import ModelCard
 
@@ -55,10 +55,11 @@ def denoise_file(
     """Denoise one file; the result appears under `dst` whole or not at all."""
     started = time.perf_counter()
     adapter = adapter_for(src)
+    stamp = provenance(src, card, options)  # before reading: a source that changes meanwhile is not taken for done
     frame = adapter.read(src)
     jobs = adapter.adapt(frame, options)
     results = [denoise_planes(job.planes, engine, card, options, progress=progress, cancel=cancel) for job in jobs]
-    restored = adapter.restore(frame, jobs, results, provenance(src, card, options))
+    restored = adapter.restore(frame, jobs, results, stamp)
     adapter.write(restored, dst, overwrite=overwrite)
     return Report(
         src,
@@ -139,8 +140,13 @@ def store_rows(
 
 
 def provenance(src: Path, card: ModelCard, options: Options) -> dict[str, str]:
-    """What an output says about its making; written as `mdenoise:*` attributes."""
+    """What an output says about its making and the version of its source; written as `mdenoise:*` attributes."""
     from mdenoise import __version__
+
+    try:
+        state = src.stat()
+    except OSError as error:
+        raise InputError(f"cannot read {src}: {error.strerror}") from None
 
     default = asdict(Options())
     changed = [f"{k}={v}" for k, v in asdict(options).items() if v != default[k]]
@@ -149,4 +155,6 @@ def provenance(src: Path, card: ModelCard, options: Options) -> dict[str, str]:
         "model": f"{card.name} {card.sha256}",
         "options": " ".join(changed) or "defaults",
         "source": src.name,
+        "source_size": str(state.st_size),
+        "source_mtime_ns": str(state.st_mtime_ns),
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from mdenoise.adapters import additive
+from mdenoise.adapters import additive, exr_header
 from mdenoise.adapters.aovs import find_roles
 from mdenoise.adapters.exr_adapt import Job, Target, adapt
 from mdenoise.adapters.exr_file import compression_of, read, write
@@ -14,7 +15,22 @@ from mdenoise.config import Options
 from mdenoise.errors import InputError, UsageError
 from mdenoise.frame import Frame
 
-__all__ = ["Job", "Target", "adapt", "describe", "read", "restore", "write"]
+__all__ = ["Job", "Target", "adapt", "describe", "provenance", "read", "restore", "write"]
+
+
+def provenance(path: Path) -> dict[str, str]:
+    """What mdenoise wrote into a result's header, by name; empty for other files. Reads the header only."""
+    try:
+        with Path(path).open("rb") as stream:
+            parts = exr_header.parse(stream).parts
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+    return {
+        name.removeprefix("mdenoise:"): attribute.data.decode("utf-8", "replace")
+        for name, attribute in parts[0].items() if name.startswith("mdenoise:") and attribute.type == "string"
+    }
 
 
 def describe(frame: Frame, options: Options | None = None) -> dict[str, Any]:

@@ -57,5 +57,5 @@ def _signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, stop)
         yield interrupted
     finally:
-        for number in () if interrupted() else ours:
-            signal.signal(number, before[number])
+        for number in ours:  # Python's own shutdown would let one more signal kill it
+            signal.signal(number, signal.SIG_IGN if interrupted() else before[number])
