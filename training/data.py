@@ -32,7 +32,7 @@ class DataConfig:
     batch: int = 8
     patch_px: int = 128
     photo_share: float = 0.2
-    splat_share: float = 0.35
+    splat_share: float = 0.4
     border_share: float = 0.1
     drop_albedo: float = 0.25
     drop_normal: float = 0.25
@@ -132,7 +132,7 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
     def rand(*shape: int) -> Tensor:
         return torch.rand(shape, generator=rng)
 
-    spp = torch.exp2(rand(b, 1, 1, 1) * 6.0).round()
+    spp = torch.exp2(rand(b, 1, 1, 1) * 7.3 + 1.0).round()
     # Which quarter of the pixel the primary rays hit: edges in colour and auxiliary planes are noisy together.
     counts = torch.poisson((spp / 4.0).expand(b, 4, p, p).contiguous(), generator=rng)
     counts[:, 0] = torch.where(counts.sum(1) == 0, 1.0, counts[:, 0])

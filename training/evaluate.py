@@ -12,28 +12,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mdenoise import Denoiser
-from mdenoise.errors import InputError, MDenoiseError
+from mdenoise.errors import EngineError, InputError, MDenoiseError
 from mdenoise.training import renders
-from mdenoise.training.metrics import METRICS, display, display_mse, interval, photo_psnr, psnr
+from mdenoise.training.metrics import METRICS, display, display_mse, photo_psnr, psnr
 from mdenoise.training.renders import Case
+from mdenoise.training.tables import NOISY, OURS, PEER, Row, leave_out_missuited, machine, report, summarise, table
 
 DATA = Path("tests/data/renders")
 GATE = Path(__file__).with_name("gate.json")
-NOISY, OURS, PEER = "noisy", "mdenoise", "OIDN colour+albedo+normal"
 # A reference whose own error is this share of the peer's would decide the comparison itself.
 REFERENCE_SHARE = 0.1
-SUITE_GAIN_DB = 3.0  # OIDN expects unfiltered noise: where it gains less, the scene is not a clean one
 GATE_FALL_DB = 0.15
 GATE_RENDERS = (
     ("cornell", 4),
@@ -79,21 +74,11 @@ def oidn() -> dict[str, Method]:
 # --- renders ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Row:
-    """One frame: `scores[method][metric]`; `left_out` says why it does not count, or is empty."""
-
-    name: str
-    suite: str
-    spp: int
-    scores: dict[str, dict[str, float]]
-    left_out: str = ""
-
-
 def measure(case: Case, methods: dict[str, Method], images: Path | None = None) -> Row:
     results = {name: np.asarray(method(case), np.float32) for name, method in methods.items()}
     if images:
-        save_sheet(images / f"{case.name}.{case.spp}spp.png", [*results.values(), case.reference])
+        shown = [results[name] for name in (NOISY, PEER, OURS) if name in results]
+        save_sheet(images / f"{case.name}.{case.spp}spp.png", [*shown, case.reference])
     scores = {
         name: {metric: f(result, case.reference) for metric, f in METRICS.items()} for name, result in results.items()
     }
@@ -103,109 +88,12 @@ def measure(case: Case, methods: dict[str, Method], images: Path | None = None) 
     return Row(case.name, case.suite, case.spp, scores, reason)
 
 
-def leave_out_missuited(rows: list[Row]) -> list[Row]:
-    """Clean scenes on which the peer gains too little at 4 spp leave the suite, at every sample count."""
-    gains = {
-        row.name: row.scores[PEER]["psnr"] - row.scores[NOISY]["psnr"]
-        for row in rows
-        if row.suite == "clean" and row.spp == 4 and PEER in row.scores
-    }
-    return [
-        Row(
-            row.name, row.suite, row.spp, row.scores, f"OIDN gains {gains[row.name]:.1f} dB at 4 spp: not a clean scene"
-        )
-        if row.suite == "clean" and gains.get(row.name, SUITE_GAIN_DB) < SUITE_GAIN_DB
-        else row
-        for row in rows
-    ]
-
-
 def save_sheet(path: Path, images: list[np.ndarray]) -> None:
-    """The methods in the order of the table, the reference last, side by side as they are shown on a display."""
+    """Side by side as a display shows them: noisy, OIDN where there is one, mdenoise, reference."""
     import imageio.v3 as imageio
 
     path.parent.mkdir(parents=True, exist_ok=True)
     imageio.imwrite(path, np.rint(255 * display(np.concatenate(images, axis=1))).astype(np.uint8))
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def summarise(rows: list[Row], suite: str, spp: int) -> dict[str, Any]:
-    """Means over the frames that count; differences are per frame, mdenoise minus the other method, in dB."""
-    counted = [row for row in rows if (row.suite, row.spp) == (suite, spp) and not row.left_out]
-    methods = list(counted[0].scores) if counted else []
-    value = {m: {k: np.array([row.scores[m][k] for row in counted]) for k in METRICS} for m in methods}
-    summary: dict[str, Any] = {
-        "suite": suite,
-        "spp": spp,
-        "frames": len(counted),
-        "mean": {m: {k: float(v.mean()) for k, v in value[m].items()} for m in methods},
-    }
-    for other in (NOISY, PEER):
-        if other in value:
-            difference = value[OURS]["psnr"] - value[other]["psnr"]
-            summary[f"over {other}"] = {"mean": float(difference.mean()), "interval": interval(difference)}
-    if PEER in value:
-        gained = [float((value[m]["psnr"] - value[NOISY]["psnr"]).mean()) for m in (OURS, PEER)]
-        summary["share of gain"] = gained[0] / gained[1]
-    return summary
-
-
-def report(rows: list[Row], summaries: list[dict[str, Any]]) -> str:
-    """The tables as markdown."""
-    text = []
-    for summary in summaries:
-        suite, spp = summary["suite"], summary["spp"]
-        here = [row for row in rows if (row.suite, row.spp) == (suite, spp)]
-        methods = list(summary["mean"])
-        text.append(f"\n### {suite} suite, {spp} spp, {summary['frames']} scenes\n\nPSNR, dB:\n")
-        lines = [
-            [row.name + (" (left out)" if row.left_out else ""), *(f"{row.scores[m]['psnr']:.2f}" for m in methods)]
-            for row in here
-        ]
-        text.append(
-            table(
-                ["scene", *methods], [*lines, ["**mean**", *(f"**{summary['mean'][m]['psnr']:.2f}**" for m in methods)]]
-            )
-        )
-        text.append("\nMeans:\n")
-        text.append(
-            table(
-                ["", "PSNR, dB", "relMSE", "FLIP", "SSIM"],
-                [
-                    [m, f"{s['psnr']:.2f}", f"{s['relmse']:.4f}", f"{s['flip']:.4f}", f"{s['ssim']:.4f}"]
-                    for m, s in summary["mean"].items()
-                ],
-            )
-        )
-        text.append("")
-        for other in (NOISY, PEER):
-            if difference := summary.get(f"over {other}"):
-                low, high = difference["interval"]
-                verdict = " (a tie)" if low <= 0 <= high else ""
-                text.append(
-                    f"mdenoise - {other}: {difference['mean']:+.2f} dB, 95 % interval {low:+.2f} to {high:+.2f}{verdict}"
-                )
-        if "share of gain" in summary and suite == "clean":
-            text.append(f"share of the gain of {PEER}: {summary['share of gain']:.2f}")
-    left_out = [f"left out: {row.name} at {row.spp} spp: {row.left_out}" for row in rows if row.left_out]
-    return "\n".join([*text, "", *left_out])
-
-
-def machine() -> str:
-    """CPU model and cores, for the foot of a table."""
-    model = platform.processor() or platform.machine()
-    if (info := Path("/proc/cpuinfo")).exists():
-        names = [
-            line.split(":", 1)[1].strip()
-            for line in info.read_text("utf-8").splitlines()
-            if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores"
 
 
 def run_renders(data: Path, suite: str, model: str, images: Path | None, out: Path | None) -> int:
@@ -309,3 +197,6 @@ if __name__ == "__main__":
     except MDenoiseError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        print(f'mdenoise evaluate needs {error.name}: pip install "mdenoise[eval]"', file=sys.stderr)
+        sys.exit(EngineError.exit_code)

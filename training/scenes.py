@@ -51,14 +51,12 @@ MITSUBA = (
     Shot("window_room", "mitsuba", (1024,)),
     Shot("cornell", "mitsuba", (512,), "gaussian"),
     Shot("toys", "mitsuba", (512,), "gaussian"),
-    Shot("brick_corner", "mitsuba", (512,), "gaussian"),
     Shot("materials", "mitsuba", (512,), "mitchell"),
     Shot("night_fair", "mitsuba", (512,), "mitchell"),
-    Shot("window_room", "mitsuba", (512,), "mitchell"),
 )
 CYCLES = tuple(
     Shot(scene, "cycles", (512,), "blackman_harris")
-    for scene in ("living_room", "product", "meadow", "breakfast", "night_street", "gallery", "workshop")
+    for scene in ("living_room", "product", "meadow", "gallery", "workshop", "breakfast")
 )
 
 

@@ -74,7 +74,7 @@ def living_room(assets: Path) -> None:
         plane((2.2, 0, 1.3), (6, 2.6), material((0.28, 0.36, 0.30), 0.9), (90, 0, -90)),
         plane((0, -3, 1.3), (5, 2.6), white, (90, 0, 0)),
     )
-    lamp((-2.1, 0.3, 1.5), (0, 0.2, 1.0), 1.3, 75, (0.85, 0.93, 1))
+    lamp((-2.1, 0.3, 1.5), (0, 0.2, 1.0), 1.3, 75, (0.85, 0.93, 1), "window")
     box((0.5, 1.3, 0.25), (1.8, 0.8, 0.3), cloth, 0, 0.08), box((0.5, 1.62, 0.6), (1.8, 0.25, 0.6), cloth, 0, 0.1)
     box((-0.5, 1.3, 0.45), (0.22, 0.8, 0.4), cloth, 0, 0.08), box((1.5, 1.3, 0.45), (0.22, 0.8, 0.4), cloth, 0, 0.08)
     (
@@ -103,7 +103,7 @@ def living_room(assets: Path) -> None:
     )
     (
         cylinder((1.75, 1.65, 0.8), 0.02, 1.6, material((0.05, 0.05, 0.05), 0.3, Metallic=1.0)),
-        ball((1.75, 1.6, 1.68), 0.15, glow((1, 0.68, 0.36), 11)),
+        ball((1.75, 1.6, 1.68), 0.15, glow((1, 0.68, 0.36), 11), "lamp"),
     )
     camera((-0.75, -2.5, 1.35), (0.35, 1.2, 0.75), 27)
 
@@ -186,46 +186,6 @@ def breakfast(assets: Path) -> None:
         ball((1.1, 1.9, 0.3), 0.3, material((0.8, 0.8, 0.82), 0.2, Metallic=1.0)),
     )
     camera((-0.2, -1.75, 1.05), (0.0, 0.15, 0.08), 36, 0.8)
-
-
-def night_street(assets: Path) -> None:
-    """Night: wet asphalt, signs in view, a car, brick facades, small warm windows."""
-    surround((0.02, 0.03, 0.055), 1.0)
-    plane(
-        (0, 2, 0),
-        (14, 14),
-        material(
-            texture=("Noise", {"Scale": 5.0, "Detail": 8.0}),
-            ends=((0.02, 0.02, 0.025), (0.10, 0.10, 0.11)),
-            roughness=0.22,
-            bump=0.02,
-        ),
-    )
-    plane((-1.9, 3, 2), (9, 4), bricks((0.33, 0.14, 0.09), (0.24, 0.12, 0.08), 2.5), (90, 0, 90))
-    plane((2.2, 3, 2), (9, 4), bricks((0.28, 0.26, 0.24), (0.2, 0.19, 0.18), 2.5), (90, 0, -90))
-    box((0, 7.5, 2), (6, 1, 4), material((0.25, 0.23, 0.25), 0.8))
-    for i in range(10):
-        plane(
-            (-1.89, 0.4 + 1.3 * (i % 5), 1.7 + 1.1 * (i // 5)),
-            (0.55, 0.7),
-            glow((1, 0.66, 0.3), 4) if i % 3 else material((0.05, 0.06, 0.08), 0.05),
-            (90, 0, 90),
-        )
-    (
-        box((2.05, 1.5, 1.75), (0.1, 1.3, 0.35), glow((1, 0.08, 0.35), 14)),
-        box((2.0, 3.6, 2.2), (0.1, 0.35, 1.3), glow((0.1, 0.7, 1), 13)),
-    )
-    (
-        box((-0.5, 6.9, 2.3), (1.8, 0.1, 0.35), glow((0.3, 1, 0.35), 9)),
-        ball((-1.45, 0.3, 2.0), 0.13, glow((1, 0.8, 0.5), 75)),
-        cylinder((-1.45, 0.3, 0.95), 0.03, 1.9, material((0.02, 0.02, 0.02), 0.4)),
-    )
-    (
-        model(assets, "suv", (0.55, 1.2, 0), 1.35, 20),
-        model(assets, "suv", (-0.9, 4.6, 0), 1.35, 0),
-        model(assets, "plant", (1.75, -0.1, 0), 0.8),
-    )
-    camera((-0.3, -3.6, 1.3), (0.0, 1.6, 1.05), 33)
 
 
 def gallery(assets: Path) -> None:
@@ -318,12 +278,8 @@ def workshop(assets: Path) -> None:
     camera((0.5, -2.9, 1.35), (0.05, 0.6, 0.9), 38)
 
 
-SCENES = {f.__name__: f for f in (living_room, product, meadow, breakfast, night_street, gallery, workshop)}
-
-
-def demo(assets: Path) -> None:
-    """The README's frame: the product shot with its lights in groups that sum to the beauty."""
-    product(assets)
+DEMO_SIZE, DEMO_GROUPS = (384, 256), ("window", "lamp")
+SCENES = {f.__name__: f for f in (living_room, product, meadow, breakfast, gallery, workshop)}
 
 
 # --- rendering ----------------------------------------------------------------------------------------------------
@@ -341,7 +297,11 @@ def build(name: str, assets: Path, size: int) -> Any:
     scene.render.threads_mode, scene.render.threads = "FIXED", 2
     layer = scene.view_layers[0]
     layer.cycles.denoising_store_passes = layer.use_pass_z = True
-    (demo if name == "demo" else SCENES[name])(assets)
+    if name == "demo":
+        scene.render.resolution_x, scene.render.resolution_y = DEMO_SIZE
+        for group in DEMO_GROUPS:
+            layer.lightgroups.add(name=group)
+    SCENES["living_room" if name == "demo" else name](assets)
     image = scene.render.image_settings
     image.media_type = "MULTI_LAYER_IMAGE"  # must precede the format in Blender 5
     image.file_format, image.exr_codec, image.color_depth = (

@@ -15,7 +15,6 @@ import numpy as np
 from mdenoise.training.validation_mitsuba_parts import (
     Scene,
     T,
-    backdrop,
     ball,
     box,
     bricks,
@@ -119,21 +118,6 @@ def window_room(assets: Path) -> Scene:
         "plant": model(assets, "plant", (0.95, 0, -1.35), 1.15, 40),
         "picture": sheet(
             (0.9, 1.75, -1.97), (0.9, 1.75, 0), (0.4, 0.3), matte(image(tiles(8, (0.1, 0.2, 0.4), (0.95, 0.7, 0.3))))
-        ),
-    }
-
-
-def studio_cup(assets: Path) -> Scene:
-    """Product shot: cups on a sweep, studio HDRI, soft shadows."""
-    return {
-        "sensor": eye((0.1, 1.05, 2.7), (0, 0.2, 0), 36),
-        "sky": sky(assets, "studio_small_03", 0.32, 140),
-        "sweep": backdrop((0.55, 0.57, 0.6)),
-        "cup": model(assets, "expresso-cup", (-0.2, 0, 0.1), 0.5, 30),
-        "glazed": model(assets, "expresso-cup", (0.55, 0, -0.35), 0.42, 120, plastic(rgb(0.65, 0.13, 0.06), 0.05)),
-        "gold": ball((0.25, 0.12, 0.55), 0.12, metal("Au", 0.12)),
-        "box": box(
-            (-0.75, 0.22, -0.35), (0.2, 0.22, 0.2), matte(image(tiles(21, (0.12, 0.14, 0.18), (0.85, 0.82, 0.75)))), 25
         ),
     }
 
@@ -251,5 +235,5 @@ def night_fair(assets: Path) -> Scene:
 
 
 SCENES: dict[str, Callable[[Path], Scene]] = {
-    f.__name__: f for f in (cornell, window_room, studio_cup, materials, garden, toys, brick_corner, night_fair)
+    f.__name__: f for f in (cornell, window_room, materials, garden, toys, brick_corner, night_fair)
 }

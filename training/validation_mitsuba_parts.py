@@ -223,18 +223,3 @@ def clutter(seed: int, count: int, half: float, size: tuple[float, float]) -> An
     return triangles(
         points, np.arange(count_v).reshape(-1, 3), np.repeat(rng.uniform(0.03, 0.85, (count, 3)), 36, 0), painted(0.3)
     )
-
-
-def backdrop(color: tuple[float, ...]) -> Any:
-    """A photographer's sweep: floor, quarter round, wall."""
-    t = np.linspace(0, np.pi / 2, 24)
-    profile = np.concatenate([[[0, 3.0]], np.stack([1 - np.cos(t), -1 - np.sin(t)], 1), [[4.0, -2.0]]])
-    n = len(profile)
-    points = np.concatenate([np.insert(profile, 0, x, 1) for x in (-4.0, 4.0)])
-    a = np.arange(n - 1)
-    return triangles(
-        points,
-        np.concatenate([np.stack([a, a + n, a + 1], 1), np.stack([a + 1, a + n, a + n + 1], 1)]),
-        np.tile(color, (2 * n, 1)),
-        matte({"type": "mesh_attribute", "name": "vertex_color"}),
-    )
