@@ -28,6 +28,15 @@ def kflop_per_px(net: KernelNet) -> float:
     return counter.get_total_flops() / 256**2 / 1e3
 
 
+def results_table(record: dict[str, Any]) -> dict[str, Any]:
+    """Mean PSNR in dB by suite and samples per pixel, from what `mdenoise evaluate renders --json` wrote."""
+    table: dict[str, Any] = {"command": "python -m mdenoise.training.evaluate renders", "machine": record["machine"]}
+    for summary in record["summaries"]:
+        means = {name: round(scores["psnr"], 2) for name, scores in summary["mean"].items()}
+        table[f"{summary['suite']} {summary['spp']} spp, PSNR dB, {summary['frames']} frames"] = means
+    return table
+
+
 def write_card(net: KernelNet, onnx: Path, about: dict[str, Any]) -> ModelCard:
     """Card of an exported network; `about` holds `training` and `results` tables. Returned as the product loads it."""
     values = {

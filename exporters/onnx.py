@@ -1,12 +1,14 @@
 """Export trained weights: torch -> ONNX (opset 18) -> compared number by number -> model card.
 
-python -m mdenoise.exporters.onnx --weights runs/base/ema.safetensors --out plugin/weights/base.onnx --card card.toml
+python -m mdenoise.exporters.onnx --weights runs/base/ema.safetensors --out plugin/weights/base.onnx \
+        --about training/presets/base.about.toml --results results.json
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
 import tomllib
 import warnings
 from pathlib import Path
@@ -81,11 +83,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="the .onnx file to write; its card goes beside it as .json"
     )
-    parser.add_argument("--about", type=Path, help="TOML with training data, terms and results for the card")
+    parser.add_argument("--about", type=Path, help="TOML with training data and terms for the card")
+    parser.add_argument("--results", type=Path, help="JSON of `mdenoise evaluate renders --json`, for the card")
     args = parser.parse_args(argv)
     net = load_network(args.weights)
     export(net, args.out)
     about = tomllib.loads(args.about.read_text("utf-8")) if args.about else {}
+    if args.results:
+        about["results"] = cards.results_table(json.loads(args.results.read_text("utf-8")))
     card = cards.write_card(net, args.out, about)
     for row in parity.compare(net, card.path):
         print(row)
