@@ -103,7 +103,8 @@ def _job(frame: Frame, roles: Roles, options: Options) -> Job:
     if roles.source != roles.color:
         notes.insert(0, f"{label(roles.source)} is filtered, the result replaces {label(roles.color)}")
     touched = frozenset((target.part, channel) for target in targets.values() for channel in target.channels)
-    return Job(Planes(color, layers, demodulated, **guides), roles, targets, main, tuple(notes),
+    encoding = "srgb" if options.encoding == "srgb" else "linear"  # what EXR holds, unless the user knows better
+    return Job(Planes(color, layers, demodulated, encoding=encoding, **guides), roles, targets, main, tuple(notes),
                touched if options.strength > 0 else frozenset(), holders)
 
 
