@@ -1,6 +1,6 @@
-"""Export trained weights: torch -> ONNX (opset 18) -> compared number by number -> model card.
+r"""Export trained weights: torch -> ONNX (opset 18) -> compared number by number -> model card.
 
-python -m mdenoise.exporters.onnx --weights runs/base/ema.safetensors --out plugin/weights/base.onnx \
+    python -m mdenoise.exporters.onnx --weights runs/base/ema.safetensors --out plugin/weights/base.onnx \
         --about training/presets/base.about.toml --results results.json
 """
 

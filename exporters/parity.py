@@ -1,6 +1,6 @@
 """Compare an exported ONNX file with torch, number by number; a difference beyond the limit is an error.
 
-python -m mdenoise.exporters.parity --weights training/weights/base.safetensors --model plugin/weights/base.onnx
+    python -m mdenoise.exporters.parity --weights training/weights/base.safetensors --model plugin/weights/base.onnx
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Host API: arrays in, arrays out, for renderers and scripts that hold their pixels in memory.
 
-clean = mdenoise.denoise(color, albedo, normal)
+    clean = mdenoise.denoise(color, albedo, normal)
 
-with mdenoise.Denoiser() as denoiser:          # the model is loaded once
-    for frame in frames:
-        clean = denoiser(frame.color, frame.albedo, frame.normal)
+    with mdenoise.Denoiser() as denoiser:  # the model is loaded once
+        for frame in frames:
+            clean = denoiser(frame.color, frame.albedo, frame.normal)
 """
 
 from __future__ import annotations

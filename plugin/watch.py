@@ -78,17 +78,21 @@ def forever(watch: Watch, *, cancel: Cancel | None = None) -> Iterator[Outcome]:
     work = _opener(watch.options, cancel)
     seen: dict[Path, Seen] = {}
     failed: dict[Path, State] = {}
+    done: dict[Path, State] = {}  # spares reading the stamps of all results at every scan
     while not (cancel is not None and cancel()):
         try:
             seen = look(scan(watch.folder), seen, time.monotonic())
         except InputError:
             time.sleep(watch.poll_s)
             continue
-        fresh = {path: view for path, view in seen.items() if failed.get(path) != view.state}
+        fresh = {
+            path: view for path, view in seen.items()
+            if failed.get(path) != view.state
+            and not (done.get(path) == view.state and os.path.lexists(watch.out / path.name))
+        }
         for task in pending(watch, fresh, time.monotonic()):
             outcome = _denoise(task, work)
-            if outcome.status == "failed":
-                failed[task.src] = seen[task.src].state
+            (failed if outcome.status == "failed" else done)[task.src] = seen[task.src].state
             yield outcome
         time.sleep(watch.poll_s)
     raise Cancelled(f"stopped watching {watch.folder}")
@@ -143,7 +147,8 @@ def is_current(dst: Path, src: Path, state: State) -> bool:
 
 def origin(src: Path, state: State) -> dict[str, str]:
     """What a result's stamp says about its source. The inode is left out: a restored or copied source is the same."""
-    return {"source": src.name, "source_size": str(state.size), "source_mtime_ns": str(state.mtime_ns)}
+    name = src.name.encode("utf-8", "replace").decode("utf-8")  # as a header stores a name that is not UTF-8
+    return {"source": name, "source_size": str(state.size), "source_mtime_ns": str(state.mtime_ns)}
 
 
 def _stamp(dst: Path) -> Mapping[str, str] | None:

@@ -441,6 +441,18 @@ def test_denoising_needs_neither_rich_nor_fileseq_nor_torch(here):
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
+def test_denoising_opens_no_socket_and_starts_no_process(here):
+    render("a.exr")
+    code = (
+        "import sys\n"
+        "bad = ('socket.connect', 'socket.getaddrinfo', 'os.fork', 'os.posix_spawn', 'os.exec', 'subprocess.Popen')\n"
+        "sys.addaudithook(lambda event, args: event in bad and print('AUDIT', event, args))\n"
+        "from mdenoise.cli import main; sys.exit(main(['a.exr', '-q']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "a.denoised.exr\n"
+
+
 @pytest.mark.parametrize(("command", "extra"), [("train", "train"), ("export", "train")])
 def test_missing_extra_is_one_line(here, command, extra):
     call = f"from mdenoise.cli import main; sys.exit(main([{command!r}, '--help']))"
@@ -518,7 +530,7 @@ def test_interrupt_leaves_no_partial_file(here, number):
 
 
 def wait_until_guarded(process):
-    """Until the program answers signals itself: the kernel lists SIGTERM as caught. Before, it is Python that starts."""
+    """Until the program answers signals itself: SIGTERM is listed as caught. Before, it is Python that starts."""
     while not int(Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:")[1].split()[0], 16) >> 14 & 1:
         assert process.poll() is None
         time.sleep(0.001)

@@ -132,6 +132,17 @@ def test_only_finished_files_of_known_kinds_are_taken(folders):
     assert names(out) == []
 
 
+ODD = ["two\nlines.exr", "☃.exr", os.fsdecode(b"latin\xe9.exr"), "-q.exr", "a" * 200 + ".exr"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_names_are_done_once(folders, name):
+    source, _ = folders
+    render(source / "plain.exr").rename(source / name)
+    assert once(folders) == [(name, "denoised")]
+    assert once(folders) == []
+
+
 def test_damaged_files_fail_alone(folders, capfd):
     source, out = folders
     whole = render(source / "b.exr").read_bytes()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 SIZE = 256
-SPLAT_CROP_PX = 160
+SPLAT_CROP_PX = 128
 NOISY_SPP = (4, 16)
 log = logging.getLogger("mdenoise.scenes")
 
@@ -54,9 +54,13 @@ MITSUBA = (
     Shot("materials", "mitsuba", (512,), "mitchell"),
     Shot("night_fair", "mitsuba", (512,), "mitchell"),
 )
-CYCLES = tuple(
-    Shot(scene, "cycles", (512,), "blackman_harris")
-    for scene in ("living_room", "product", "meadow", "gallery", "workshop", "breakfast")
+CYCLES = (
+    Shot("living_room", "cycles", (512,), "blackman_harris"),
+    Shot("product", "cycles", (512,), "blackman_harris"),
+    Shot("meadow", "cycles", (512,), "blackman_harris"),
+    Shot("gallery", "cycles", (512,), "blackman_harris"),
+    Shot("workshop", "cycles", (512,), "blackman_harris"),
+    Shot("breakfast", "cycles", (512,), "blackman_harris"),
 )
 
 
