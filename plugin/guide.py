@@ -39,18 +39,27 @@ def luminance(color: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def demodulation(albedo: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Albedo, channels on `axis`, to the factor d in [0.1, 1] that layers are divided by before filtering.
+    """(H, W) albedo, channels on `axis`, to the factor d in [0.1, 1] that layers are divided by before filtering.
 
     Where albedo is black (background, emitters, glass) d is 1: dividing by a small number there would
-    amplify light that never touched the albedo. The passage between is smooth so that no edge is made.
+    amplify light that never touched the albedo. So it would where an antialiased edge mixes a surface with a bright
+    sky behind it: the pixels beside black ones count as black. The passage between is smooth.
     """
     a = np.clip(albedo, np.float32(0), np.float32(1))
     r, g, b = np.moveaxis(a, axis, 0)
-    brightest = np.expand_dims(np.maximum(np.maximum(r, g), b), axis)
+    brightest = np.expand_dims(darkest_near(np.maximum(np.maximum(r, g), b)), axis)
     low, high = (np.float32(x) for x in BLACK_ALBEDO)
     t = np.clip((brightest - low) / (high - low), np.float32(0), np.float32(1))
     w = t * t * (np.float32(3) - np.float32(2) * t)
     return w * np.maximum(a, np.float32(ALBEDO_FLOOR)) + (np.float32(1) - w)
+
+
+def darkest_near(plane: np.ndarray) -> np.ndarray:
+    """Minimum over 3x3 of an (H, W) plane, the edge repeated."""
+    tall = np.pad(plane, ((1, 1), (0, 0)), mode="edge")
+    rows = np.minimum(np.minimum(tall[:-2], tall[1:-1]), tall[2:])
+    wide = np.pad(rows, ((0, 0), (1, 1)), mode="edge")
+    return np.minimum(np.minimum(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:])
 
 
 def finite_px(array: np.ndarray, axis: int = -1) -> np.ndarray:

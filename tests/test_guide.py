@@ -33,12 +33,20 @@ def test_exposure_does_not_depend_on_the_sample_count():
 
 
 def test_demodulation_is_safe_on_black():
-    albedo = np.linspace(0, 1, 2001, dtype=np.float32)[:, None].repeat(3, 1)
+    albedo = np.linspace(0, 1, 2001, dtype=np.float32)[None, :, None].repeat(3, 2)
     d = g.demodulation(albedo)
-    assert d[0, 0] == 1.0
+    assert d[0, 0, 0] == 1.0
     assert d.min() >= g.ALBEDO_FLOOR
-    assert np.abs(np.diff(d[:, 0])).max() < 0.06
-    np.testing.assert_allclose(d[200:], albedo[200:], atol=1e-6)
+    assert np.abs(np.diff(d[0, :, 0])).max() < 0.06
+    np.testing.assert_allclose(d[0, 210:], albedo[0, 210:], atol=1e-6)
+
+
+def test_demodulation_leaves_antialiased_edges_with_black_alone():
+    albedo = np.zeros((9, 9, 3), np.float32)
+    albedo[:, 4], albedo[:, 5:] = 0.15, 0.3
+    d = g.demodulation(albedo)
+    assert (d[:, :5] == 1.0).all()
+    np.testing.assert_allclose(d[:, 6:], 0.3)
 
 
 def test_noise_level_of_gaussian_noise():

@@ -252,7 +252,8 @@ def make_guide(batch: Batch, mask: Tensor) -> Tensor:
 
 def demodulation(albedo: Tensor) -> Tensor:
     """Torch twin of `mdenoise.guide.demodulation`: (B, 3, H, W) albedo to the factor that layers are divided by."""
-    brightest = albedo.amax(1, keepdim=True)
+    brightest = F.pad(albedo.amax(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    brightest = -F.max_pool2d(-brightest, 3, 1)  # the darkest of 3x3
     t = ((brightest - g.BLACK_ALBEDO[0]) / (g.BLACK_ALBEDO[1] - g.BLACK_ALBEDO[0])).clamp(0, 1)
     w = t * t * (3 - 2 * t)
     return w * albedo.clamp_min(g.ALBEDO_FLOOR) + (1 - w)

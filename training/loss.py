@@ -17,18 +17,27 @@ def bounded(x: Tensor, linear: Tensor) -> Tensor:
     return torch.where(linear > 0, curve, x)
 
 
-def image_loss(output: Tensor, target: Tensor, linear: Tensor, weight: Tensor) -> Tensor:
+def image_loss(output: Tensor, target: Tensor, noisy: Tensor, linear: Tensor, weight: Tensor) -> Tensor:
     """Scalar loss of (B, 3, H, W) images; `weight` (B, 1, H, W) is 0 outside the image.
 
-    Coarse scales punish blotches, which a per-pixel error hardly sees; gradients keep edges and texture.
+    Coarse scales punish blotches, which a per-pixel error hardly sees; gradients keep edges and texture. Every image
+    counts by what it gains over its own noise: else the noisiest ones decide, and nearly clean ones come out blurred.
     """
-    error = (bounded(output, linear) - bounded(target, linear)) * weight
+    goal = bounded(target, linear)
+    error = (bounded(output, linear) - goal) * weight
     dx, dy = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
-    loss = error.abs().mean() + 0.35 * (dx.abs().mean() + dy.abs().mean())
+    loss = magnitude(error) + 0.35 * (magnitude(dx) + magnitude(dy))
     for share in (0.5, 0.35, 0.25):
         error = F.avg_pool2d(error, 2)
-        loss = loss + share * error.abs().mean()
-    return loss
+        loss = loss + share * magnitude(error)
+    level = magnitude((bounded(noisy, linear) - goal) * weight)
+    gain = 1.0 / (0.03 + level)
+    return (loss * gain / gain.mean()).mean()
+
+
+def magnitude(x: Tensor) -> Tensor:
+    """(B,) mean absolute value of each image."""
+    return x.abs().mean((1, 2, 3))
 
 
 def display_psnr(output: Tensor, target: Tensor, linear: Tensor) -> Tensor:

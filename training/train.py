@@ -168,7 +168,9 @@ def train(config: TrainConfig, photos_dir: Path, out: Path, resume: bool) -> Non
             for group in optimizer.param_groups:
                 group["lr"] = rate
             batch = batch.to(device)
-            loss = image_loss(forward(model, batch, config, masked=True), batch.clean, batch.linear, batch.inside)
+            loss = image_loss(
+                forward(model, batch, config, masked=True), batch.clean, batch.noisy, batch.linear, batch.inside
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)

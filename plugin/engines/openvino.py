@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -34,15 +36,25 @@ def cache_folder() -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
+def import_openvino() -> ModuleType:
+    """The package without its model converter, which would report its use over the network from a forked child."""
+    if "openvino" in sys.modules:
+        return sys.modules["openvino"]
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]  # None makes the import fail, and it is optional
+    try:
+        import openvino
+    finally:
+        sys.modules.pop("openvino.tools.ovc", None)
+    return openvino
+
+
 class OpenVinoEngine:
     """Compiles the model once per tile size. bf16 only where the CPU has it; radiance never passes through here."""
 
     name = "openvino"
 
     def __init__(self, card: ModelCard, precision: str = "auto"):
-        import openvino
-
-        self._core = openvino.Core()
+        self._core = import_openvino().Core()
         capable = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "auto":
             precision = "bf16" if "BF16" in capable else "f32"
