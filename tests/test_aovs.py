@@ -152,7 +152,7 @@ def test_frame_numbers_in_patterns(tmp_path):
     source = tmp_path / "v2_shot.0101.exr"
     assert expand_frame("alb.####.exr", source).name == "alb.0101.exr"
     assert expand_frame("alb.%04d.exr", source).name == "alb.0101.exr"
-    assert expand_frame("alb.#.exr", source).name == "alb.101.exr"
+    assert expand_frame("alb.#.exr", source).name == "alb.0101.exr"
     assert expand_frame("alb.exr", source).name == "alb.exr"
 
 

@@ -96,6 +96,7 @@ def test_training_sees_the_guide_that_the_product_makes():
         demodulate=one[..., :1, :1],
         inside=one,
         trusted=one,
+        confidence=one,
     )
     expected = data.make_guide(batch, chw(seen.astype(np.float32)))[0].numpy()
     np.testing.assert_allclose(guide, expected, atol=2e-6)

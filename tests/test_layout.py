@@ -20,10 +20,10 @@ FOLDERS = {
 # A module may import those of its own row and of the rows below it.
 ROWS = (
     ("cli",),
-    ("watch", "spool", "batch", "report", "doctor", "inputs", "sequences"),
+    ("watch", "spool", "batch", "report", "doctor", "inputs"),
     ("hooks", "pipeline", "predict", "compat"),
     ("adapters", "engines", "tiles", "filter", "guide", "models"),
-    ("frame", "config", "atomic", "_native"),
+    ("frame", "config", "atomic", "sequences", "_native"),
     ("errors",),
 )
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}

@@ -16,6 +16,7 @@ from torch import Tensor
 from mdenoise import guide as g
 from mdenoise.errors import InputError
 from mdenoise.training import gbuffers, noise
+from mdenoise.training.filter import outlier_weight_torch
 
 PERMISSIVE_SETS = frozenset(
     (
@@ -45,7 +46,8 @@ class DataConfig:
 @dataclass(frozen=True)
 class Batch:
     """One batch, all (B, C, H, W) float32; radiance is exposed. `linear` and `demodulate` are (B, 1, 1, 1) in {0, 1};
-    `inside` (B, 1, H, W) is 0 beyond the image's border, `trusted` also where the pixel was not finite."""
+    `inside` (B, 1, H, W) is 0 beyond the image's border, `trusted` also where the pixel was not finite;
+    `confidence` (B, 1, H, W) is what a pixel may weigh before the network has its say."""
 
     noisy: Tensor
     clean: Tensor
@@ -58,6 +60,7 @@ class Batch:
     demodulate: Tensor
     inside: Tensor
     trusted: Tensor
+    confidence: Tensor
 
     def to(self, device: torch.device) -> Batch:
         return Batch(**{k: v.to(device, non_blocking=True) for k, v in vars(self).items()})
@@ -181,7 +184,7 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
     far = depth > 1e4 * near
     log_depth = torch.where(far, 1.0, (torch.log2(depth.clamp_min(1e-4) / near) / 4.0).clamp(-1, 1))
     relative = variance.sqrt() * torch.exp(0.3 * torch.randn(b, 1, p, p, generator=rng))
-    lum = torch.einsum("bchw,c->bhw", noisy.clamp_min(0), torch.from_numpy(g.LUMINANCE))[:, None]
+    lum = luminance(noisy)
     log_variance = (torch.log2(1 + 4 * relative / (lum + 0.02)) / 4).clamp(0, 1)
     ones = torch.ones(b, 1, p, p)
     return dict(
@@ -239,7 +242,16 @@ def stream(photos: list[Tensor], config: DataConfig, seed: int) -> Iterator[Batc
                 inside[i, :, height:] = 0
                 inside[i, :, :, width:] = 0
         dead = torch.rand(b, 1, p, p, generator=rng) < 2e-3 * (torch.rand(b, 1, 1, 1, generator=rng) < 0.2)
-        yield Batch(**parts, inside=inside, trusted=inside * (~dead).float())
+        trusted = inside * (~dead).float()
+        # In the workers, as it costs as much as a quarter of the network.
+        lum = luminance(parts["noisy"] * trusted)
+        bound = torch.where(parts["linear"] > 0, outlier_weight_torch(lum), torch.ones_like(lum))
+        yield Batch(**parts, inside=inside, trusted=trusted, confidence=trusted * bound)
+
+
+def luminance(color: Tensor) -> Tensor:
+    """(B, 3, H, W) linear colour to (B, 1, H, W) luminance, negatives clamped to 0."""
+    return torch.einsum("bchw,c->bhw", color.clamp_min(0), torch.from_numpy(g.LUMINANCE))[:, None]
 
 
 def make_guide(batch: Batch, mask: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from mdenoise.errors import UsageError
 from mdenoise.training import data as patches
-from mdenoise.training.filter import apply_filter_torch, outlier_weight_torch
+from mdenoise.training.filter import apply_filter_torch
 from mdenoise.training.loss import display_psnr, image_loss
 from mdenoise.training.masking import MaskConfig, attention_masks, input_mask
 from mdenoise.training.model import KernelNet, ModelConfig
@@ -98,19 +98,18 @@ def forward(model: KernelNet, batch: patches.Batch, config: TrainConfig, masked:
     """Denoised (B, 3, H, W) of one batch, with the training masks when `masked`."""
     b, _, h, w = batch.noisy.shape
     device = batch.noisy.device
-    mask = batch.trusted
+    mask, confidence = batch.trusted, batch.confidence
     keep = None
     if masked:
-        mask = mask * input_mask(b, h, w, config.masks, device)
+        shown = input_mask(b, h, w, config.masks, device)
+        mask, confidence = mask * shown, confidence * shown
         keep = attention_masks(config.model.blocks, b, h // 8, w // 8, config.masks, device)
     noisy = batch.noisy * batch.trusted
     guide = patches.make_guide(replace(batch, noisy=noisy), mask)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
         logits = model(guide.contiguous(memory_format=torch.channels_last), keep)
-    lum = torch.einsum("bchw,c->bhw", noisy.clamp_min(0), torch.as_tensor(patches.g.LUMINANCE, device=device))[:, None]
-    trust = torch.where(batch.linear > 0, outlier_weight_torch(lum), torch.ones_like(lum))
     d = torch.where(batch.demodulate > 0, patches.demodulation(batch.albedo), torch.ones_like(batch.albedo))
-    output, _ = apply_filter_torch(noisy / d, mask * trust, logits)
+    output, _ = apply_filter_torch(noisy / d, confidence, logits)
     return output * d
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mdenoise import sequences
 from mdenoise.adapters.layers import Named, label, plain
 from mdenoise.errors import InputError, UsageError
 from mdenoise.frame import Frame
@@ -23,19 +24,14 @@ def split_file(spec: str, frame: Frame, named: Sequence[Named]) -> tuple[Path | 
 
 
 def expand_frame(pattern: str, source: Path) -> Path:
-    """The pattern with its frame number: the last run of digits in the name of `source`."""
-    marks = re.compile(r"#+|@+|%0?(\d*)d")
-    if Path(pattern).exists() or not marks.search(pattern):
-        return Path(pattern)
-    digits = re.findall(r"\d+", source.stem)
-    if not digits:
+    """A file name, or a frame pattern (`alb.####.exr`) with the frame number that the name of `source` ends in."""
+    path = Path(pattern)
+    if path.exists() or not sequences.is_pattern(path.name):
+        return path
+    number = sequences.frame_number(source)
+    if number is None:
         raise InputError(f"cannot expand {pattern}: {source.name} has no frame number")
-
-    def number(match: re.Match[str]) -> str:
-        width = len(match[0]) if match[0][0] in "#@" else int(match[1] or 0)
-        return str(int(digits[-1])).zfill(width)
-
-    return Path(marks.sub(number, pattern))
+    return sequences.parse(pattern).at(number)
 
 
 def resolve(spec: str, named: Sequence[Named], role: str, frame: Frame, color: Named | None = None) -> Named:
