@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import sys
 import tomllib
 import warnings
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mdenoise.errors import ModelError
+from mdenoise.errors import MDenoiseError, ModelError
 from mdenoise.exporters import card as cards
 from mdenoise.exporters import parity
 from mdenoise.training.model import KernelNet, ModelConfig
@@ -87,15 +88,25 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, help="JSON of `mdenoise evaluate renders --json`, for the card")
     args = parser.parse_args(argv)
     net = load_network(args.weights)
-    export(net, args.out)
+    draft = args.out.with_name(f"{args.out.stem}.draft.onnx")
+    export(net, draft)
     about = tomllib.loads(args.about.read_text("utf-8")) if args.about else {}
     if args.results:
         about["results"] = cards.results_table(json.loads(args.results.read_text("utf-8")))
+    try:
+        cards.write_card(net, draft, about)
+        for row in parity.compare(net, draft):
+            print(row)
+        draft.replace(args.out)
+    finally:  # a model that differs from torch leaves nothing behind
+        draft.unlink(missing_ok=True)
+        draft.with_suffix(".json").unlink(missing_ok=True)
     card = cards.write_card(net, args.out, about)
-    for row in parity.compare(net, card.path):
-        print(row)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, reach {card.reach_px} px, sha256 {card.sha256[:16]}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MDenoiseError as error:
+        sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""Options of one job: the same names on the command line, in Python and in TOML."""
+"""Options of one job, by the same names in Python and in TOML; the command line has --tile, --overlap, --max-memory."""
 
 from __future__ import annotations
 
@@ -62,10 +62,12 @@ class Options:
                 raise UsageError(f"{name} {value!r} is not known: use {', '.join(allowed)}")
         if not 0.0 <= self.strength <= 1.0:
             raise UsageError(f"strength {self.strength} is out of range: use 0 to 1")
-        if self.robustness != "auto" and not 0.0 <= float(self.robustness) <= 0.9:
-            raise UsageError(f"robustness {self.robustness} is out of range: use auto or 0 to 0.9")
+        if self.robustness != "auto" and not (isinstance(self.robustness, int | float) and 0 <= self.robustness <= 0.9):
+            raise UsageError(f"robustness {self.robustness!r} cannot be used: auto, or a number from 0 to 0.9")
         if self.tile_px % 64 or not 64 <= self.tile_px <= 1024:
             raise UsageError(f"tile {self.tile_px} cannot be used: a multiple of 64 from 64 to 1024")
+        if self.max_memory_mb is not None and self.max_memory_mb <= 0:
+            raise UsageError(f"max memory {self.max_memory_mb} cannot be used: a number of MB above 0")
         if self.overlap_px is not None and (self.overlap_px % 32 or self.overlap_px < 0):
             raise UsageError(f"overlap {self.overlap_px} cannot be used: a multiple of 32")
 

@@ -14,6 +14,7 @@ HAS_ALBEDO, HAS_NORMAL, HAS_DEPTH, HAS_VARIANCE = 12, 13, 14, 15
 CURVE_SLOPE = 20.0
 CURVE_MAX = 64.0
 KEY = 0.18
+ABSURD = 1e20  # no radiance; beyond it products and sums of float32 would overflow
 BLOCK_PX = 16
 OUTLIER_MULTIPLE = 32.0
 OUTLIER_FLOOR = 0.25
@@ -62,14 +63,22 @@ def darkest_near(plane: np.ndarray) -> np.ndarray:
     return np.minimum(np.minimum(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:])
 
 
-def finite_px(array: np.ndarray, axis: int = -1) -> np.ndarray:
-    """(H, W) bool: every channel of the pixel is finite; `array` is (H, W) or has its channels on `axis`."""
+def brightness(color: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Largest magnitude of the channels on `axis`: what bounds the pull of a pixel, be it blue, or a negative lobe."""
+    r, g, b = np.moveaxis(np.abs(color), axis, 0)
+    return np.maximum(np.maximum(r, g), b)
+
+
+def trusted_px(array: np.ndarray, axis: int = -1) -> np.ndarray:
+    """(H, W) bool: every channel is finite and no absurd number; `array` is (H, W) or has its channels on `axis`."""
     shape = array.shape if array.ndim == 2 else np.moveaxis(array, axis, 0).shape[1:]
     if array.dtype.kind != "f":
         return np.ones(shape, bool)
+    # Half floats end far below the bound, which they could not even hold; a comparison with NaN is False.
+    sane = np.isfinite(array) if array.dtype == np.float16 else np.abs(array) < ABSURD
     if array.ndim == 2:
-        return np.isfinite(array)
-    planes = np.moveaxis(np.isfinite(array), axis, 0)
+        return sane
+    planes = np.moveaxis(sane, axis, 0)
     known = planes[0].copy()
     for plane in planes[1:]:
         known &= plane
@@ -79,15 +88,15 @@ def finite_px(array: np.ndarray, axis: int = -1) -> np.ndarray:
 def exposure(color: np.ndarray) -> float:
     """Scale that brings the log-mean luminance of an HDR image to 0.18.
 
-    Means over 16x16 blocks first, so that one sample a pixel measures like a thousand; values that are not
-    finite count as absent and each pixel is bounded by 64 times its block's median plus mean, so that one
-    firefly cannot darken the guide. Black blocks are left out. Returns 1 for an image with no light.
+    Means over 16x16 blocks first, so that one sample a pixel measures like a thousand. Pixels that are not trusted are
+    left out, as is the brightest 2 % of every block, so that one firefly cannot darken the guide; so are black blocks.
+    Returns 1 for an image with no light.
     """
     height, width = color.shape[:2]
-    logs = []
+    means = []
     for y in range(0, height, BLOCK_PX * 8):
         band = np.asarray(color[y : y + BLOCK_PX * 8], np.float32)
-        finite = finite_px(band)
+        finite = trusted_px(band)
         lum = np.where(finite, luminance(np.where(finite[..., None], band, np.float32(0))), np.float32(np.nan))
         rows, cols = -lum.shape[0] % BLOCK_PX, -width % BLOCK_PX
         lum = np.pad(lum, ((0, rows), (0, cols)), constant_values=np.nan)
@@ -97,11 +106,12 @@ def exposure(color: np.ndarray) -> float:
         # Without the brightest 2 % a block's mean is robust and still close to the true mean of Monte Carlo noise.
         keep = np.arange(blocks.shape[1]) < np.ceil(count * 0.98)[:, None]
         mean = np.where(keep, np.nan_to_num(blocks, nan=0.0), 0.0).sum(axis=1) / np.maximum(keep.sum(axis=1), 1)
-        logs.append(np.log(mean[(count > 0) & (mean > 1e-8)]))
-    values = np.concatenate(logs) if logs else np.empty(0)
+        means.append(mean[count > 0])
+    values = np.concatenate(means).astype(np.float64)
+    values = values[values > 1e-8 * values.max(initial=0.0)]
     if values.size == 0:
         return 1.0
-    return float(np.clip(KEY / np.exp(values.mean()), 1e-6, 1e6))
+    return float(np.clip(KEY / np.exp(np.log(values).mean()), 1e-20, 1e20))
 
 
 def noise_level(plane: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | None = None) -> float:
@@ -136,17 +146,21 @@ def albedo_is_cleaner(color: np.ndarray, albedo: np.ndarray, scale: float) -> bo
 
 
 def relative_depth(depth: np.ndarray, median: float) -> np.ndarray:
-    """(H, W) distance to log2 of its ratio to the image's median, in [-1, 1]; background (not finite, huge) is 1."""
-    far = ~np.isfinite(depth) | (depth > 1e4 * median)
-    ratio = np.log2(np.maximum(np.where(far, median, depth), 1e-4 * median) / median) / 4.0
+    """(H, W) distance to log2 of its ratio to the image's median, in [-1, 1]; 1 where a ray hit nothing.
+
+    That is written as 0, infinity or a huge number. Camera-space z may be negative: its magnitude counts.
+    """
+    distance = np.abs(depth)
+    far = ~(distance < 1e4 * median) | (distance == 0)
+    ratio = np.log2(np.maximum(np.where(far, median, distance), 1e-4 * median) / median) / 4.0
     return np.where(far, 1.0, np.clip(ratio, -1.0, 1.0)).astype(np.float32)
 
 
-def depth_median(depth: np.ndarray) -> float:
-    """Median of the positive, finite distances; 1 when there is none."""
-    d = np.asarray(depth[::2, ::2], np.float32)
-    d = d[np.isfinite(d) & (d > 0) & (d < 6e4)]
-    return float(np.median(d)) if d.size else 1.0
+def depth_median(depth: np.ndarray) -> float | None:
+    """Median magnitude of the distances of what was hit; None when nothing was."""
+    d = np.abs(np.asarray(depth[::2, ::2], np.float32))
+    d = d[(d > 0) & (d < 6e4)]
+    return float(np.median(d)) if d.size else None
 
 
 def relative_variance(variance: np.ndarray, lum: np.ndarray) -> np.ndarray:

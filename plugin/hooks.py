@@ -45,6 +45,10 @@ class Denoiser:
         **options: Any,
     ):
         """`options` are further fields of `mdenoise.Options`, e.g. `tile_px`. Raises ModelError, EngineError."""
+        layer_names = sorted({"layers", "color", "albedo", "normal", "depth", "variance"} & set(options))
+        if layer_names:
+            name = layer_names[0]
+            raise UsageError(f"cannot make a Denoiser: {name} names a layer of a file; arrays go into the call")
         try:
             self.options = Options(
                 model=model, device=device, engine=engine, precision=precision, quality=quality, **options
@@ -101,6 +105,11 @@ class Denoiser:
                 ("variance", variance, (1,)),
             )
         }
+        if guides["albedo"] is not None and guides["albedo"].dtype.kind == "u":
+            guides["albedo"] = guides["albedo"] / np.float32(np.iinfo(guides["albedo"].dtype).max)
+        for name in ("normal", "depth", "variance"):
+            if guides[name] is not None and guides[name].dtype.kind == "u":
+                raise InputError(f"cannot use {name} of type {guides[name].dtype}: use float16 or float32")
         for name in ("depth", "variance"):
             if guides[name] is not None:
                 guides[name] = guides[name].reshape(height, width)
@@ -111,10 +120,13 @@ class Denoiser:
             for name, value in (layers or {}).items()
         }
         scale = np.float32(np.iinfo(image.dtype).max) if image.dtype.kind == "u" else np.float32(1)
+        keeps_alpha = flat.shape[2] == 4 and self.options.alpha == "keep"
+        alpha = {"alpha": flat[..., 3]} if flat.shape[2] == 4 and not keeps_alpha else {}
         planes = Planes(
             color=rgb if scale == 1 else rgb / scale,
-            layers={"color": flat[..., :3], **({"alpha": flat[..., 3]} if flat.shape[2] == 4 else {}), **extra},
-            demodulated=frozenset({"color", *extra}),
+            layers={"color": flat[..., :3], **alpha, **extra},
+            # All of them or none: parts of a grey image could not add up if only they were divided by the albedo.
+            demodulated=frozenset({"color", *extra}) if flat.shape[2] >= 3 else frozenset(),
             encoding=encoding,
             **guides,
         )
@@ -123,9 +135,10 @@ class Denoiser:
             done = pipeline.denoise_planes(
                 planes, self._engine, self.card, options, progress=progress, cancel=cancel
             ).layers
-        result = (
-            done["color"] if flat.shape[2] != 4 else np.concatenate([done["color"], done["alpha"][..., None]], axis=2)
-        )
+        result = done["color"]
+        if flat.shape[2] == 4:
+            opacity = flat[..., 3] if keeps_alpha else done["alpha"]
+            result = np.concatenate([result, opacity[..., None]], axis=2)
         result = like(color, result.reshape(image.shape))
         if layers is None:
             return result

@@ -15,6 +15,7 @@ from mdenoise.config import Options
 from mdenoise.engines import Engine
 from mdenoise.errors import Cancelled, InputError
 from mdenoise.frame import Filtered, Planes
+from mdenoise.guide import ABSURD
 from mdenoise.models import ModelCard
 
 OVERLAP_PX = {"fast": 32, "balanced": 64, "best": 64}
@@ -90,8 +91,10 @@ def denoise_planes(
         return Filtered({name: layer.copy() for name, layer in planes.layers.items()})
     look = predict.measure(planes, options)
     height, width = planes.color.shape[:2]
-    overlap_px = OVERLAP_PX[options.quality] if options.overlap_px is None else options.overlap_px
-    plan = tiles.plan(height, width, tile_px=tile_limit(options, look), overlap_px=overlap_px, reach_px=card.reach_px)
+    tile_px, overlap_px = tile_limit(options, look), options.overlap_px
+    if overlap_px is None:  # small tiles cannot afford all of it
+        overlap_px = min(OVERLAP_PX[options.quality], (tile_px - tiles.GRID_PX) // 64 * 32)
+    plan = tiles.plan(height, width, tile_px=tile_px, overlap_px=overlap_px, reach_px=card.reach_px)
     outputs = {name: np.empty_like(layer) for name, layer in planes.layers.items()}
     counts = {"nearest": 0, "tiles": 0}
 
@@ -131,7 +134,7 @@ def store_rows(
         if strength < 1.0:
             original = noisy.astype(np.float32)
             blended = (1.0 - strength) * original + strength * result
-            result = np.where(np.isfinite(original), blended, result) if noisy.dtype.kind == "f" else blended
+            result = np.where(np.abs(original) < ABSURD, blended, result)
         if noisy.dtype.kind == "u":
             result = np.rint(np.clip(result, 0, np.iinfo(noisy.dtype).max))
         elif noisy.dtype == np.float16:

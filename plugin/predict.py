@@ -24,7 +24,7 @@ class Look:
     """What is measured once per image, never per tile. `groups` lists the layers that share one mask."""
 
     exposure: float
-    depth_median: float
+    depth_median: float | None
     demodulated: bool
     groups: tuple[tuple[str, ...], ...]
     left_out: tuple[str, ...]
@@ -44,13 +44,13 @@ def measure(planes: Planes, options: Options) -> Look:
         and bool(planes.demodulated)
         and g.albedo_is_cleaner(planes.color, planes.albedo, exposure)
     )
-    finite = {name: g.finite_px(layer) for name, layer in planes.layers.items()}
+    finite = {name: g.trusted_px(layer) for name, layer in planes.layers.items()}
     first = next(iter(planes.layers))  # the beauty: it is the guide and never leaves
     left_out = tuple(
         n for n, ok in finite.items() if n != first and ok.size - np.count_nonzero(ok) > LEAVES_GROUP * ok.size
     )
     joint = tuple(n for n in planes.layers if n not in left_out)
-    distrusted = ~g.finite_px(planes.color)
+    distrusted = ~g.trusted_px(planes.color)
     for name in joint:
         distrusted |= ~finite[name]
     columns, start = {}, 0
@@ -61,7 +61,7 @@ def measure(planes: Planes, options: Options) -> Look:
     hidden_ratio = 0.0 if options.robustness == "auto" else float(options.robustness)
     return Look(
         exposure,
-        1.0 if planes.depth is None else g.depth_median(planes.depth),
+        None if planes.depth is None else g.depth_median(planes.depth),
         demodulated,
         (joint, *((n,) for n in left_out)),
         left_out,
@@ -81,37 +81,41 @@ def filter_tile(
     size = (rows.stop - rows.start, cols.stop - cols.start)
     view = {name: layer[rows, cols].reshape(*size, -1) for name, layer in planes.layers.items()}
     color = planes.color[rows, cols]
-    seen = g.finite_px(color)
+    seen = g.trusted_px(color)
     guide, trust, factor = build_guide(planes, look, rows, cols, seen, (place.height, place.width))
     outputs = np.zeros((place.height, place.width, look.channels), np.float32)
     nearest = 0
     for group in look.groups:
         mask = seen.copy()
         for name in group:
-            mask &= g.finite_px(view[name])
+            mask &= g.trusted_px(view[name])
         layers = np.zeros((place.height, place.width, sum(view[n].shape[2] for n in group)), np.float32)
         at = 0
         for name in group:
             plane = view[name].astype(np.float32)
-            if factor is not None and name in planes.demodulated:
+            if not mask.all():
+                plane[~mask] = 0.0
+            if factor is not None and name in planes.demodulated and plane.shape[2] == 3:
                 plane = plane / factor
             layers[: size[0], : size[1], at : at + plane.shape[2]] = plane
             at += plane.shape[2]
-        if not mask.all():
-            layers[: size[0], : size[1]][~mask] = 0.0
         confidence = trust.copy()
         confidence[: size[0], : size[1]] *= mask
         shown = guide if len(look.groups) == 1 else guide.copy()
         hide(shown, mask)
         mean, valid = filter_flips(engine, shown, layers, confidence, flips)
         inside = np.s_[: size[0], : size[1]]
-        filled = mean[inside]
-        nearest += fill_nearest(filled, valid[inside])
+        filled, known = mean[inside], valid[inside]
+        if not known.all():
+            # A pixel that was only hidden, with nothing around it to be filtered from, keeps its own value.
+            alone = mask & ~known
+            filled[alone] = layers[inside][alone]
+            nearest += fill_nearest(filled, known | alone)
         at = 0
         for name in group:
             width = view[name].shape[2]
             plane = filled[..., at : at + width]
-            if factor is not None and name in planes.demodulated:
+            if factor is not None and name in planes.demodulated and plane.shape[2] == 3:
                 plane = plane * factor
             outputs[inside][..., look.columns[name]] = plane
             at += width
@@ -155,9 +159,10 @@ def build_guide(
     trust = np.zeros(size, np.float32)
     lum = None
     if planes.encoding == "linear":
-        exposed = np.clip(color * np.float32(look.exposure), np.float32(-1e30), np.float32(1e30))
+        with np.errstate(over="ignore"):
+            exposed = np.clip(color * np.float32(look.exposure), np.float32(-1e30), np.float32(1e30))
         lum = g.luminance(exposed, axis=0)
-        trust[inside] = outlier_weight(lum)
+        trust[inside] = outlier_weight(g.brightness(exposed, axis=0))
         encoded = g.transfer(exposed)
     else:
         trust[inside] = 1.0
@@ -176,7 +181,7 @@ def build_guide(
         normal, known = known_planes(planes.normal[rows, cols], -1.0, 1.0)
         guide[g.NORMAL][(slice(None), *inside)] = normal
         guide[g.HAS_NORMAL][inside] = known
-    if planes.depth is not None:
+    if planes.depth is not None and look.depth_median is not None:
         depth = planes.depth[rows, cols].astype(np.float32)
         known = ~np.isnan(depth)
         guide[g.DEPTH][inside] = np.where(known, g.relative_depth(depth, look.depth_median), 0.0)
@@ -197,10 +202,10 @@ def channels_first(array: np.ndarray) -> np.ndarray:
 def known_planes(array: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """An auxiliary layer as (C, h, w) clipped to its range, 0 where a channel is not finite, and where it is known."""
     planes = channels_first(array)
-    known = g.finite_px(planes, axis=0)
+    known = g.trusted_px(planes, axis=0)
     if not known.all():
         planes = np.where(known, planes, np.float32(0))
-    return np.clip(planes, np.float32(low), np.float32(high), out=planes), known
+    return np.clip(planes, np.float32(low), np.float32(high)), known
 
 
 def visible(hidden_ratio: float, rows: slice, cols: slice) -> np.ndarray | bool:

@@ -466,6 +466,7 @@ def test_a_result_that_is_not_finite_is_an_error_unless_it_came_so(tmp_path):
     jobs = exr.adapt(frame, Options(strength=0.0))
     kept = exr.restore(frame, jobs, same(jobs), {}).parts[0].channels["R"]
     assert kept.tobytes() == frame.parts[0].channels["R"].tobytes()
+    jobs = exr.adapt(frame, Options())
     broken = beauty.copy()
     broken[9, 9] = np.inf
     with pytest.raises(EngineError, match="not finite"):

@@ -91,6 +91,48 @@ def test_opaque_alpha_stays_opaque(denoiser):
     assert (denoiser(image)[..., 3] == 1.0).all()
 
 
+def test_alpha_can_be_kept():
+    image = noisy(channels=4)
+    kept = mdenoise.Denoiser(alpha="keep")(image)
+    np.testing.assert_array_equal(kept[..., 3], image[..., 3])
+    assert not np.array_equal(kept[..., 0], image[..., 0])
+
+
+def test_albedo_with_layers_of_every_channel_count(denoiser):
+    image, albedo = noisy(channels=4), np.full((70, 90, 3), 0.3, np.float16)
+    layers = {"one": image[..., 0], "two": image[..., :2], "four": image}
+    done = denoiser(image, albedo, layers=layers)
+    assert {name: layer.shape for name, layer in done.layers.items()} == {k: v.shape for k, v in layers.items()}
+    assert denoiser(image[..., :1], albedo).shape == (70, 90, 1)
+    fixed = np.full((70, 90, 3), 77, np.uint8)
+    np.testing.assert_allclose(denoiser(image, fixed), denoiser(image, fixed / np.float32(255)), rtol=1e-5)
+
+
+def test_a_read_only_single_pixel_with_albedo(denoiser):
+    pixel = np.full((1, 1, 3), 0.7, np.float32)
+    albedo = np.full((1, 1, 3), 1.5, np.float32)
+    albedo.flags.writeable = False
+    np.testing.assert_allclose(denoiser(pixel, albedo), pixel, rtol=1e-6)
+    assert albedo[0, 0, 0] == 1.5
+    np.testing.assert_array_equal(mdenoise.Denoiser(robustness=0.9)(pixel), pixel)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_radiance_of_any_scale(denoiser, scale):
+    image = noisy()
+    np.testing.assert_allclose(denoiser(image * np.float32(scale)) / np.float32(scale), denoiser(image), rtol=1e-3)
+
+
+@pytest.mark.parametrize("depth", [np.zeros((70, 90)), np.full((70, 90), np.inf), np.full((70, 90), np.nan)])
+def test_a_depth_that_says_nothing_changes_nothing_much(denoiser, depth):
+    assert np.isfinite(denoiser(noisy(), depth=depth.astype(np.float32))).all()
+
+
+def test_camera_space_depth_counts_by_magnitude(denoiser):
+    depth = np.random.default_rng(1).uniform(1, 9, (70, 90)).astype(np.float32)
+    np.testing.assert_array_equal(denoiser(noisy(), depth=-depth), denoiser(noisy(), depth=depth))
+
+
 def test_everything_hidden_gives_finite_output(denoiser):
     assert np.isfinite(denoiser(np.full((20, 20, 3), np.nan, np.float32))).all()
 
@@ -148,6 +190,10 @@ def test_progress_and_cancel(denoiser):
         (lambda d: d(noisy(), encoding="log"), UsageError, "encoding 'log'"),
         (lambda d: mdenoise.Denoiser(model="none"), ModelError, "no model 'none' is installed"),
         (lambda d: mdenoise.Denoiser(qualty="best"), UsageError, "qualty"),
+        (lambda d: d(noisy(), None, np.zeros((70, 90, 3), np.uint8)), InputError, "normal of type uint8"),
+        (lambda d: mdenoise.Denoiser(albedo="N"), UsageError, "albedo names a layer of a file"),
+        (lambda d: mdenoise.Denoiser(max_memory_mb=-5), UsageError, "max memory -5"),
+        (lambda d: mdenoise.Denoiser(robustness="abc"), UsageError, "robustness 'abc'"),
         (lambda d: mdenoise.Denoiser(quality="superb"), UsageError, "use fast, balanced, best"),
     ],
 )

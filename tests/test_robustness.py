@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import mdenoise
-from mdenoise import models, tiles
+from mdenoise import models, pipeline, tiles
+from mdenoise.frame import Planes
 
 REACH_PX = models.load_card("base").reach_px
 
@@ -47,16 +48,42 @@ def test_shipped_overlap_shows_no_seam_on_a_flat_noisy_frame(monkeypatch):
     assert max(step[c - 20 : c + 20].mean() for c in cuts) < 1.25 * step.mean()
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 65504.0, 1e6])
-def test_a_bad_pixel_stays_where_it_is(value):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 65504.0, 1e6, -1e6, 3e38, (0.0, 0.0, 1e6)])
+@pytest.mark.parametrize("with_albedo", [False, True])
+def test_a_bad_pixel_stays_where_it_is(value, with_albedo):
     image = frame(128, 960)
+    albedo = np.full_like(image, 0.4) if with_albedo else None
     denoiser = mdenoise.Denoiser(precision="f32")
-    clean = denoiser(image)
+    clean = denoiser(image, albedo)
     image[60, 200] = value
-    hurt = denoiser(image)
+    hurt = denoiser(image, albedo)
     assert np.isfinite(hurt).all()
     outside = np.s_[:, 200 + REACH_PX + 1 :]
     assert (np.abs(hurt[outside] - clean[outside]) <= 0.01 * clean[outside]).all()
-    for y in range(128):
-        local = clean[max(0, y - 16) : y + 17, 184:217].max()
-        assert hurt[y, 184:217].max() <= 2 * local
+    for x in range(0, 200 + REACH_PX, 8):
+        local = clean[:, max(0, x - 16) : x + 24].max()
+        assert hurt[:, x : x + 8].max() <= 2 * local
+        assert hurt[:, x : x + 8].min() >= -2 * local
+
+
+def test_a_layer_full_of_holes_leaves_the_group():
+    image = frame(96, 96)
+    holes = image * 0.5
+    holes[:20] = np.nan
+    good = image * 0.25
+    planes = Planes(image, {"beauty": image, "holes": holes, "good": good})
+    denoiser = mdenoise.Denoiser(precision="f32")
+    done = pipeline.denoise_planes(planes, denoiser._engine, denoiser.card, denoiser.options)
+    assert done.left_out == ("holes",)
+    assert done.distrusted_px == 0
+    np.testing.assert_allclose(done.layers["good"], done.layers["beauty"] * 0.25, rtol=1e-5)
+    assert np.isfinite(done.layers["holes"]).all()
+
+
+def test_memory_bound_makes_smaller_tiles_and_the_same_picture():
+    image = frame(300, 500)
+    whole = mdenoise.Denoiser(precision="f32")(image)
+    parts = mdenoise.Denoiser(precision="f32", max_memory_mb=30)(image)
+    assert 0 < np.abs(parts - whole).mean() < 0.01 * whole.mean()
+    for tile_px in (64, 128):
+        assert np.isfinite(mdenoise.Denoiser(tile_px=tile_px)(image)).all()

@@ -244,8 +244,8 @@ def stream(photos: list[Tensor], config: DataConfig, seed: int) -> Iterator[Batc
         dead = torch.rand(b, 1, p, p, generator=rng) < 2e-3 * (torch.rand(b, 1, 1, 1, generator=rng) < 0.2)
         trusted = inside * (~dead).float()
         # In the workers, as it costs as much as a quarter of the network.
-        lum = luminance(parts["noisy"] * trusted)
-        bound = torch.where(parts["linear"] > 0, outlier_weight_torch(lum), torch.ones_like(lum))
+        bright = (parts["noisy"] * trusted).abs().amax(1, keepdim=True)
+        bound = torch.where(parts["linear"] > 0, outlier_weight_torch(bright), torch.ones_like(bright))
         yield Batch(**parts, inside=inside, trusted=trusted, confidence=trusted * bound)
 
 

@@ -129,7 +129,7 @@ def make_scenes(photos: Tensor, rng: torch.Generator) -> Scene:
     gx = F.pad(height[..., 1:] - height[..., :-1], (0, 1, 0, 0))
     gy = F.pad(height[..., 1:, :] - height[..., :-1, :], (0, 0, 0, 1))
     tangents = torch.randn(2, b, 3, 1, 1, generator=rng)
-    strength = (pick(1) < 0.5) * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.8 + 0.9)
+    strength = (pick(1) < 0.5) * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.8 + 0.5)
     bumped = F.normalize(normal + strength * (gx * tangents[0] + gy * tangents[1]), dim=1)
     written = (rand(b, 1, 1, 1) < 0.35).float()
     depth = torch.exp(pick(1) * 3) * torch.exp(0.15 * smooth(b, 1, size, 48, rng))
@@ -144,7 +144,7 @@ def make_scenes(photos: Tensor, rng: torch.Generator) -> Scene:
         )
         tint = (rand(b, 3, 1, 1) * 0.5 + 0.5) * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.8)
         falloff = torch.exp(0.6 * smooth(b, 1, size, 64, rng))
-        if float(rand(1)) < 0.4:  # light through foliage, blinds and glass: detail that no auxiliary plane shows
+        if float(rand(1)) < 0.2:  # light through foliage, blinds and glass: detail that no auxiliary plane shows
             falloff = falloff * photos[:, 1].mean(1, keepdim=True) * 2
         lights.append(tint * (bumped * direction).sum(1, keepdim=True).clamp_min(0) * visible * falloff)
         levels.append(F.avg_pool2d(visible, 2))
@@ -175,7 +175,7 @@ def make_scenes(photos: Tensor, rng: torch.Generator) -> Scene:
     tint = pick(3) * 0.5 + 0.5
     mirrored = (
         photos[:, 2]
-        if float(rand(1)) < 0.5
+        if float(rand(1)) < 0.35
         else F.avg_pool2d(F.pad(photos[:, 2], (8, 8, 8, 8), mode="replicate"), 17, 1)
     )
     specular = specular + metal * tint * (mirrored + highlight) * torch.exp(

@@ -31,7 +31,7 @@ def image_loss(output: Tensor, target: Tensor, noisy: Tensor, linear: Tensor, we
         error = F.avg_pool2d(error, 2)
         loss = loss + share * magnitude(error)
     level = magnitude((bounded(noisy, linear) - goal) * weight)
-    gain = 1.0 / (0.03 + level)
+    gain = (0.03 + level) ** -0.5
     return (loss * gain / gain.mean()).mean()
 
 

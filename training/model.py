@@ -1,4 +1,4 @@
-"""The masked predicted-kernel network and, for reference, the direct-output head on the same backbone.
+"""The masked predicted-kernel network.
 
 U-shaped: pixel-unshuffle x2, 3x3 convolutions at 1/2 and 1/4, Swin window attention at 1/8 (Liu et al. 2021).
 No global operation: what one pixel sees is bounded (see `reach_px`).

@@ -14,6 +14,7 @@ import argparse
 import csv
 import math
 import os
+import sys
 import time
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from mdenoise.errors import UsageError
+from mdenoise.errors import MDenoiseError, UsageError
 from mdenoise.training import data as patches
 from mdenoise.training.filter import apply_filter_torch
 from mdenoise.training.loss import display_psnr, image_loss
@@ -172,7 +173,9 @@ def train(config: TrainConfig, photos_dir: Path, out: Path, resume: bool) -> Non
             )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            if not torch.isfinite(norm):  # one bad batch must not ruin hours
+                continue
             optimizer.step()
             step += 1
             decay = min(config.ema, (1 + step) / (10 + step))
@@ -277,4 +280,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MDenoiseError as error:
+        sys.exit(str(error))

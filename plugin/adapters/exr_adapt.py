@@ -79,6 +79,9 @@ def _job(frame: Frame, roles: Roles, options: Options) -> Job:
         layers[name], targets[name] = plane, Target(layer.part, layer.channels, surface)
         return name
 
+    if len(roles.color.channels) not in (1, 3):
+        raise InputError(f"cannot denoise {frame.path}: colour layer {label(roles.color)} has "
+                         f"{len(roles.color.channels)} channels, not 1 or 3. Name another with --color LAYER")
     main = add(roles.color, beauty)
     chosen, products, holders, notes = _chosen(frame, roles, options)
     roles = replace(roles, additive=(*chosen["additive"], *products))
@@ -104,6 +107,8 @@ def _job(frame: Frame, roles: Roles, options: Options) -> Job:
         notes.insert(0, f"{label(roles.source)} is filtered, the result replaces {label(roles.color)}")
     touched = frozenset((target.part, channel) for target in targets.values() for channel in target.channels)
     encoding = "srgb" if options.encoding == "srgb" else "linear"  # what EXR holds, unless the user knows better
+    if options.strength == 0:  # nothing is filtered, so nothing goes back: the file keeps every bit
+        targets = {}
     return Job(Planes(color, layers, demodulated, encoding=encoding, **guides), roles, targets, main, tuple(notes),
                touched if options.strength > 0 else frozenset(), holders)
 
@@ -138,7 +143,10 @@ def _chosen(
     for word in words:
         if word in ("beauty", "additive", "all"):
             continue
-        layer = resolve(word, named, "layers", frame, color).layer
+        found = resolve(word, named, "layers", frame, color)
+        if found.view and color.view and found.view != color.view:
+            continue  # the job of that view filters it, by its own weights
+        layer = found.layer
         part = frame.parts[layer.part]
         if "crypto" in plain(layer.name) or any(part.channels[name].dtype == np.uint32 for name in layer.channels):
             raise UsageError(f"layer {word!r} of {frame.path} holds ids, which a filter would destroy")
@@ -157,12 +165,13 @@ def _product(frame: Frame, light: Layer, surface: Layer) -> np.ndarray:
 
 
 def _add_alpha(frame: Frame, layer: Layer, layers: dict[str, np.ndarray], targets: dict[str, Target]) -> None:
-    if layer.alpha is None or layer.alpha in layers:
+    if layer.alpha is None or Target(layer.part, (layer.alpha,)) in targets.values():
         return
+    name = layer.alpha if layer.alpha not in layers else f"{layer.alpha} (part {layer.part})"
     plane = frame.parts[layer.part].channels[layer.alpha]
     # An alpha that is the same everywhere stays so under any weights: leave its bits alone.
     if plane.dtype != np.uint32 and plane.size and not (plane == plane.flat[0]).all():
-        layers[layer.alpha], targets[layer.alpha] = plane, Target(layer.part, (layer.alpha,))
+        layers[name], targets[name] = plane, Target(layer.part, (layer.alpha,))
 
 
 def _guide(frame: Frame, roles: Roles, role: str, layer: Layer | None, window: Window) -> tuple[np.ndarray | None, str]:

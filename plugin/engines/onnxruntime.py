@@ -23,7 +23,12 @@ class OnnxRuntimeEngine:
             onnxruntime.disable_telemetry_events()
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(card.path), settings, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(str(card.path), settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors have no common base but this
+            line = str(error).strip().splitlines()[0]
+            name = card.path.name
+            raise EngineError(f"engine onnxruntime cannot load {name}: {line}. Try --engine openvino") from None
 
     def predict(self, guide: np.ndarray) -> tuple[np.ndarray, ...]:
         return tuple(self._session.run(None, {"guide": guide}))

@@ -12,11 +12,12 @@ import numpy as np
 from mdenoise.errors import EngineError
 from mdenoise.models import ModelCard
 
+SIZES_KEPT = 4  # each holds the memory of its tile
 PRECISIONS = {"f32": "FP32", "bf16": "BF16", "fp16": "FP16"}
 
 
 def cpu_count() -> int:
-    """Cores that this process may use (cgroup and affinity respected where the system tells)."""
+    """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -82,14 +83,14 @@ class OpenVinoEngine:
         ).create_infer_request()
 
     def predict(self, guide: np.ndarray) -> tuple[np.ndarray, ...]:
-        request = self._compiled.get(guide.shape)
-        if request is None:
-            try:
-                request = self._compiled[guide.shape] = self._compile(guide.shape)
-            except RuntimeError as error:
-                line = str(error).strip().splitlines()[-1]
-                raise EngineError(
-                    f"engine openvino cannot compile {self._path.name}: {line}. Try --engine onnxruntime"
-                ) from None
-        request.infer([guide], share_inputs=True)
+        try:
+            request = self._compiled.pop(guide.shape, None) or self._compile(guide.shape)
+            request.infer([guide], share_inputs=True)
+        except RuntimeError as error:
+            line = str(error).strip().splitlines()[-1]
+            name = self._path.name
+            raise EngineError(f"engine openvino cannot run {name}: {line}. Try --engine onnxruntime") from None
+        self._compiled[guide.shape] = request  # the last used comes last
+        if len(self._compiled) > SIZES_KEPT:
+            del self._compiled[next(iter(self._compiled))]
         return tuple(request.get_output_tensor(i).data for i in range(4))
