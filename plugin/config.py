@@ -25,7 +25,7 @@ class Options:
     robustness   share of pixels hidden from the network at inference, 0..0.9, or "auto".
     layers       "beauty", "additive", "all" or names separated by commas.
     color, albedo, normal, depth, variance   LAYER or FILE[:LAYER]; None = found by name, "none" = do not use.
-    tile_px      largest tile side, a multiple of 64 in 64..1024.
+    tile_px      largest tile side, a multiple of 64 in 64..2048.
     overlap_px   context of every tile beyond the pixels it delivers, a multiple of 32; None = by quality.
     max_memory_mb  bound on the working memory of tiles; None = tile_px alone decides.
     """
@@ -45,7 +45,7 @@ class Options:
     normal: str | None = None
     depth: str | None = None
     variance: str | None = None
-    tile_px: int = 1024
+    tile_px: int = 1280
     overlap_px: int | None = None
     max_memory_mb: int | None = None
 
@@ -64,8 +64,8 @@ class Options:
             raise UsageError(f"strength {self.strength} is out of range: use 0 to 1")
         if self.robustness != "auto" and not (isinstance(self.robustness, int | float) and 0 <= self.robustness <= 0.9):
             raise UsageError(f"robustness {self.robustness!r} cannot be used: auto, or a number from 0 to 0.9")
-        if self.tile_px % 64 or not 64 <= self.tile_px <= 1024:
-            raise UsageError(f"tile {self.tile_px} cannot be used: a multiple of 64 from 64 to 1024")
+        if self.tile_px % 64 or not 64 <= self.tile_px <= 2048:
+            raise UsageError(f"tile {self.tile_px} cannot be used: a multiple of 64 from 64 to 2048")
         if self.max_memory_mb is not None and self.max_memory_mb <= 0:
             raise UsageError(f"max memory {self.max_memory_mb} cannot be used: a number of MB above 0")
         if self.overlap_px is not None and (self.overlap_px % 32 or self.overlap_px < 0):

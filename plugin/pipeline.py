@@ -18,7 +18,9 @@ from mdenoise.frame import Filtered, Planes
 from mdenoise.guide import ABSURD
 from mdenoise.models import ModelCard
 
-OVERLAP_PX = {"fast": 32, "balanced": 64, "best": 64}
+# Context beyond the pixels a tile delivers. On flat noise tiles of 128 px differ from one whole by at most 0.3 % of the
+# mean, of 64 px by up to 5 % in single pixels.
+OVERLAP_PX = {"fast": 64, "balanced": 128, "best": 192}
 FLIPS = {"fast": ((),), "balanced": ((),), "best": ((), (0,), (1,), (0, 1))}
 
 Progress = Callable[[float], None]
