@@ -21,7 +21,6 @@ from mdenoise.models import ModelCard
 # Context beyond the pixels a tile delivers. On flat noise tiles of 128 px differ from one whole by at most 0.3 % of the
 # mean, of 64 px by up to 5 % in single pixels.
 OVERLAP_PX = {"fast": 64, "balanced": 128, "best": 192}
-FLIPS = {"fast": ((),), "balanced": ((),), "best": ((), (0,), (1,), (0, 1))}
 
 Progress = Callable[[float], None]
 Cancel = Callable[[], bool]
@@ -91,7 +90,8 @@ def denoise_planes(
     """Filter every layer of `planes` by weights predicted from its guide; each keeps its shape and type."""
     if options.strength == 0.0:
         return Filtered({name: layer.copy() for name, layer in planes.layers.items()})
-    look = predict.measure(planes, options)
+    passes = predict.passes(planes, options)
+    look = passes[0].look
     height, width = planes.color.shape[:2]
     tile_px, overlap_px = tile_limit(options, look), options.overlap_px
     if overlap_px is None:  # small tiles cannot afford all of it
@@ -103,12 +103,15 @@ def denoise_planes(
     def tile(place: tiles.Tile) -> np.ndarray:
         if cancel is not None and cancel():
             raise Cancelled("stopped before the end; nothing was written")
-        result, nearest = predict.filter_tile(planes, look, place, engine, FLIPS[options.quality])
+        total = None
+        for one in passes:
+            result, nearest = predict.filter_tile(one, place, engine)
+            total = result if total is None else total + result
         counts["nearest"] += nearest
         counts["tiles"] += 1
         if progress is not None:
             progress(counts["tiles"] / len(plan))
-        return result
+        return total if len(passes) == 1 else total / len(passes)
 
     def emit(y: int, rows: np.ndarray) -> None:
         store_rows(planes, look, outputs, y, rows, options.strength)

@@ -48,8 +48,8 @@ Method = Callable[[Case], np.ndarray]
 # --- the columns --------------------------------------------------------------------------------------------------
 
 
-def ours(model: str) -> Method:
-    denoiser = Denoiser(model=model)
+def ours(model: str, quality: str = "balanced") -> Method:
+    denoiser = Denoiser(model=model, quality=quality)
     return lambda case: denoiser(case.color, albedo=case.albedo, normal=case.normal, depth=case.depth)
 
 
@@ -100,7 +100,9 @@ def run_renders(data: Path, suite: str, model: str, images: Path | None, out: Pa
     peers = oidn()
     if not peers:
         print('OIDN columns left out: pyoidn is not installed (pip install "mdenoise[eval]")')
-    methods: dict[str, Method] = {NOISY: lambda case: case.color, **peers, OURS: ours(model)}
+    methods: dict[str, Method] = {
+        NOISY: lambda case: case.color, **peers, OURS: ours(model), f"{OURS} best": ours(model, "best")
+    }
     rows = leave_out_missuited([measure(case, methods, images) for case in renders.load(data, suite)])
     groups = sorted({(row.suite, row.spp) for row in rows})
     summaries = [summarise(rows, *group) for group in groups]
