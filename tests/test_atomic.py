@@ -157,9 +157,10 @@ def test_symbolic_links_to_nowhere_and_to_themselves(tmp_path):
 
 
 SLOW_WRITER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from mdenoise.atomic import publish
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
 def write(temp):
     temp.write_text("half")
     print("writing", flush=True)
