@@ -18,9 +18,9 @@ from mdenoise.frame import Filtered, Planes
 from mdenoise.guide import ABSURD
 from mdenoise.models import ModelCard
 
-# Context beyond the pixels a tile delivers. On flat noise tiles of 128 px differ from one whole by at most 0.3 % of the
-# mean, of 64 px by up to 5 % in single pixels.
-OVERLAP_PX = {"fast": 64, "balanced": 128, "best": 192}
+# Context beyond the pixels a tile delivers. On flat noise single pixels differ from the untiled image by up to 9 % of
+# the mean with 64 px, 2 % with 128 and 1e-7 with 160: windows lie on the same grid in every tile.
+OVERLAP_PX = {"fast": 64, "balanced": 160, "best": 160}
 
 Progress = Callable[[float], None]
 Cancel = Callable[[], bool]

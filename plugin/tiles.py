@@ -63,7 +63,7 @@ def _axis(length: int, tile_px: int, overlap_px: int) -> tuple[int, tuple[int, .
 
 
 def plan(
-    height: int, width: int, *, tile_px: int = 1280, overlap_px: int = 128, reach_px: int | None = None
+    height: int, width: int, *, tile_px: int = 1280, overlap_px: int = 160, reach_px: int | None = None
 ) -> TilePlan:
     """Plan the tiles of an image. Where the overlap is the model's reach, neighbours agree and nothing is feathered."""
     if tile_px - 2 * overlap_px < GRID_PX and max(height, width) > tile_px:
