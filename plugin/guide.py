@@ -133,6 +133,11 @@ def noise_level(plane: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | N
     return float(np.median(np.concatenate(responses)) / (0.6745 * 6.0))
 
 
+def exposed_noise_level(color: np.ndarray, scale: float) -> float:
+    """`noise_level` of linear (H, W, 3) colour, exposed by `scale`, in the domain that the network sees."""
+    return noise_level(color, lambda x: transfer(x * np.float32(scale)))
+
+
 def patches(image: np.ndarray, side: int = 96, count: int = 6) -> Iterator[np.ndarray]:
     """At most count x count patches spread over an image: they tell as much as all of it, in bounded time."""
     for y in np.unique(np.linspace(0, max(0, image.shape[0] - side), count).astype(int)):
@@ -142,7 +147,7 @@ def patches(image: np.ndarray, side: int = 96, count: int = 6) -> Iterator[np.nd
 
 def albedo_is_cleaner(color: np.ndarray, albedo: np.ndarray, scale: float) -> bool:
     """Whether dividing by the albedo removes more noise and texture than it adds."""
-    return noise_level(albedo) <= noise_level(color, lambda x: transfer(x * np.float32(scale)))
+    return noise_level(albedo) <= exposed_noise_level(color, scale)
 
 
 def relative_depth(depth: np.ndarray, median: float) -> np.ndarray:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from mdenoise import engines, models, pipeline
 from mdenoise.config import Options
-from mdenoise.errors import InputError, MDenoiseError, UsageError
+from mdenoise.errors import InputError, UsageError
 from mdenoise.frame import Planes
 
 TYPES = (np.float16, np.float32, np.uint8, np.uint16)
@@ -130,7 +130,7 @@ class Denoiser:
             encoding=encoding,
             **guides,
         )
-        options = self.options if strength is None else _with_strength(self.options, strength)
+        options = self.options if strength is None else replace(self.options, strength=strength)
         with self._lock:
             done = pipeline.denoise_planes(
                 planes, self._engine, self.card, options, progress=progress, cancel=cancel
@@ -183,12 +183,6 @@ _defaults: dict[str, Denoiser] = {}
 _default_lock = threading.Lock()
 
 
-def _with_strength(options: Options, strength: float) -> Options:
-    from dataclasses import replace
-
-    return replace(options, strength=strength)
-
-
 def to_numpy(name: str, value: Any, channels: tuple[int, ...] | None) -> np.ndarray:
     """An array of a supported type and 2 or 3 dimensions, without a copy where the source allows it."""
     try:
@@ -199,8 +193,6 @@ def to_numpy(name: str, value: Any, channels: tuple[int, ...] | None) -> np.ndar
             if hasattr(value, "__dlpack__")
             else np.asarray(value)
         )
-    except MDenoiseError:
-        raise
     except Exception as error:
         raise InputError(f"cannot read {name}: {type(value).__name__} is not an array on the CPU ({error})") from None
     if array.dtype == np.float64:
@@ -226,9 +218,6 @@ def like(source: Any, result: np.ndarray) -> Any:
     """`result` as the kind of array that `source` is."""
     if isinstance(source, np.ndarray):
         return result.astype(source.dtype, copy=False)
-    kind = type(source).__module__.partition(".")[0]
-    if kind == "torch":
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(result)).to(source.dtype)
+    if type(source).__module__.partition(".")[0] == "torch":
+        return source.new_tensor(result)  # of its type and device, without importing torch here
     return result

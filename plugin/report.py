@@ -38,7 +38,7 @@ def noise_of(planes: Planes) -> dict[str, float]:
     if planes.encoding != "linear":
         return {"noise": guide.noise_level(planes.color), "exposure": 1.0}
     exposure = guide.exposure(planes.color)
-    return {"noise": guide.noise_level(guide.transfer(planes.color.astype("float32") * exposure)), "exposure": exposure}
+    return {"noise": guide.exposed_noise_level(planes.color, exposure), "exposure": exposure}
 
 
 def lines(facts: Mapping[str, Any]) -> Iterator[str]:

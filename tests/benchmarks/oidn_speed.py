@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -22,6 +21,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from mdenoise.training.tables import machine
 
 
 def frame(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,14 +118,6 @@ def command_line(args: argparse.Namespace) -> dict[str, float]:
         }
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs=2, default=(1080, 1920), metavar=("H", "W"))
@@ -135,7 +128,7 @@ def main() -> None:
         child(args)
         return
     print(
-        f"{args.size[1]}x{args.size[0]}, {cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"{args.size[1]}x{args.size[0]}, {machine()}, load {os.getloadavg()[0]:.1f}, "
         f"median of {args.runs}"
     )
     print(f"{'configuration':38s} {'CPU s':>7s} {'wall s':>7s} {'1st CPU':>8s} {'peak MiB':>9s}")
