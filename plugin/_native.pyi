@@ -25,5 +25,32 @@ def outlier_weight(
 ) -> NDArray[np.float32]:
     """min(1, (multiple * median5x5 + floor) / L) of an (H, W) luminance >= 0 of any size; see mdenoise.filter."""
 
+def window(
+    logits: NDArray[np.float32] | NDArray[np.int16],
+    planes: NDArray[np.float32],
+    unshuffled: bool,
+    threads: int = 0,
+    isa: str = "",
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One level of the filter over a batch, for training: 5x5 sums by softmax weights, over that of the last plane.
+
+    logits (B, H, W, K) float32, or bfloat16 seen as int16, the first 25 channels the taps; `unshuffled`
+    (B, H/2, W/2, K), channel 4 k + 2 dy + dx being tap k. planes (B, C + 1, H, W), the confidence last.
+    Returns (B, C, H, W), 0 where invalid, and (B, 2, H, W): the largest logit, and 1 / (sum of the confidence), 0
+    where invalid. Arrays are C-contiguous, TypeError or ValueError if not; ValueError on any other shape.
+    """
+
+def window_backward(
+    logits: NDArray[np.float32] | NDArray[np.int16],
+    planes: NDArray[np.float32],
+    out: NDArray[np.float32],
+    stats: NDArray[np.float32],
+    out_grad: NDArray[np.float32],
+    unshuffled: bool,
+    threads: int = 0,
+    isa: str = "",
+) -> tuple[NDArray[np.float32] | NDArray[np.int16], NDArray[np.float32]]:
+    """Derivatives by the logits, 0 in channels that are no taps, and by the planes, from that by `window`'s result."""
+
 def isas() -> tuple[str, ...]:
     """Instruction sets that run on this processor, best first: avx512, avx2, base."""

@@ -225,6 +225,151 @@ def test_torch_is_numpy(problem):
     assert_agree(np.where(valid[..., None], out, 0), valid, expected, expected_valid, layers.max())
 
 
+def level_problem(rng, shape, count, unshuffled, dtype, channels_last):
+    """Logits with one channel (a fourth of four) that is no tap, planes with holes, and a derivative of the result."""
+    import torch
+
+    b, h, w = shape
+    logits = rng.standard_normal((b, 104, h // 2, w // 2) if unshuffled else (b, 26, h, w)).astype(np.float32) * 2
+    logits = torch.from_numpy(logits).to(dtype)
+    if channels_last:
+        logits = logits.contiguous(memory_format=torch.channels_last)
+    planes = rng.lognormal(0.0, 1.5, (b, count + 1, h, w)).astype(np.float32)
+    planes[:, -1] = rng.random((b, h, w)) * (rng.random((b, h, w)) < 0.7)
+    planes[:, -1, :, : w // 2] = 0  # wider than the window: some pixels are not valid
+    planes[:, :-1] *= planes[:, -1:]
+    grad = rng.standard_normal((b, count, h, w)).astype(np.float32)
+    return logits, torch.from_numpy(planes), torch.from_numpy(grad)
+
+
+def level_result(window, logits, planes, grad, unshuffled):
+    logits, planes = logits.detach().requires_grad_(), planes.detach().requires_grad_()
+    out, valid = window(logits, planes, unshuffled)
+    out.backward(grad)
+    return valid, out.detach(), planes.grad, logits.grad
+
+
+@needs_native
+@pytest.mark.parametrize("unshuffled", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_native_window_is_torch(unshuffled, dtype, channels_last):
+    """Values and derivatives; heights around the bands of 16 rows, down to a band of one row."""
+    torch = pytest.importorskip("torch")
+    from mdenoise.training.filter import window_native, window_torch
+
+    rng = np.random.default_rng(11)
+    shapes = [(2, 32, 48), (1, 50, 66), (3, 18, 20), (1, 4, 16)]
+    shapes += [] if unshuffled else [(2, 17, 21), (1, 33, 16), (1, 1, 7)]
+    for shape, count in itertools.product(shapes, (1, 3)):
+        problem = level_problem(rng, shape, count, unshuffled, getattr(torch, dtype), channels_last)
+        valid, *results = level_result(window_native, *problem, unshuffled)
+        expected_valid, *expected = level_result(window_torch, *problem, unshuffled)
+        assert torch.equal(valid, expected_valid)
+        for got, want in zip(results, expected, strict=True):
+            assert got.dtype == want.dtype and torch.isfinite(got).all()
+            # Both round to bfloat16 once, at the end: at most one unit in the last of its 8 bits apart.
+            near = 2**-7 if want.dtype == torch.bfloat16 else 1e-4
+            torch.testing.assert_close(got.float(), want.float(), rtol=near, atol=1e-5 * float(want.abs().max()))
+
+
+def window_float64(logits, planes, unshuffled):
+    import torch
+    import torch.nn.functional as F
+
+    taps = F.pixel_shuffle(logits[:, :100], 2) if unshuffled else logits[:, :25]
+    b, p, h, w = planes.shape
+    around = F.unfold(planes, 5, padding=2).reshape(b, p, 25, h, w)
+    summed = (around * torch.softmax(taps, 1)[:, None]).sum(2)
+    return torch.where(summed[:, -1:] > 1e-6, summed[:, :-1] / summed[:, -1:].clamp_min(1e-6), 0.0)
+
+
+@needs_native
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("unshuffled", [False, True])
+def test_native_window_derivatives_are_differences(isa, unshuffled):
+    """Against the definition in float64, by central differences along random directions."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(12)
+    logits, planes, grad = level_problem(rng, (2, 20, 36), 2, unshuffled, torch.float32, True)
+    arrays = [x.numpy() for x in (logits.permute(0, 2, 3, 1), planes)]
+    out, stats = _native.window(*arrays, unshuffled, 2, isa)
+    by_logits, by_planes = _native.window_backward(*arrays, out, stats, grad.numpy(), unshuffled, 2, isa)
+    by_logits = torch.from_numpy(by_logits).permute(0, 3, 1, 2).double()
+    by_planes = torch.from_numpy(by_planes).double()
+    logits, planes, grad = logits.double(), planes.double(), grad.double()
+
+    def total(logits, planes):
+        return float((window_float64(logits, planes, unshuffled) * grad).sum())
+
+    for _ in range(4):
+        step = torch.from_numpy(rng.standard_normal(logits.shape)) * 1e-5
+        expected = total(logits + step, planes) - total(logits - step, planes)
+        assert float((by_logits * 2 * step).sum()) == pytest.approx(expected, rel=1e-3, abs=1e-7)
+        step = torch.from_numpy(rng.standard_normal(planes.shape)) * planes * 1e-5  # what is hidden stays hidden
+        expected = total(logits, planes + step) - total(logits, planes - step)
+        assert float((by_planes * 2 * step).sum()) == pytest.approx(expected, rel=1e-3, abs=1e-7)
+
+
+@needs_native
+def test_native_window_does_not_depend_on_threads():
+    torch = pytest.importorskip("torch")
+    logits, planes, grad = level_problem(np.random.default_rng(13), (3, 70, 32), 3, True, torch.bfloat16, True)
+    arrays = logits.permute(0, 2, 3, 1).view(torch.int16).numpy(), planes.numpy()
+    one = _native.window(*arrays, True, 1)
+    one_back = _native.window_backward(*arrays, *one, grad.numpy(), True, 1)
+    for threads in (2, 3, 16):
+        many = _native.window(*arrays, True, threads)
+        many_back = _native.window_backward(*arrays, *many, grad.numpy(), True, threads)
+        for a, b in zip((*one, *one_back), (*many, *many_back), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_derivatives_of_the_whole_filter_are_those_of_torch(monkeypatch, dtype):
+    torch = pytest.importorskip("torch")
+    from mdenoise.training import filter as training_filter
+
+    rng = np.random.default_rng(14)
+    layers, confidence, logits = make_problem(rng, 48, 80, 3)
+    confidence[:, :60] = 0
+    results = []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr(training_filter, "_native", None)
+        inputs = [torch.from_numpy(layers.transpose(2, 0, 1).copy())[None], torch.from_numpy(confidence)[None, None]]
+        inputs += [torch.from_numpy(level).to(getattr(torch, dtype)) for level in logits]
+        inputs = [x.detach().clone().requires_grad_() for x in inputs]
+        out, _ = training_filter.apply_filter_torch(inputs[0], inputs[1], tuple(inputs[2:]))
+        out.square().sum().backward()
+        results.append([out.detach(), *(x.grad for x in inputs)])
+    for got, want in zip(*results, strict=True):
+        near = 2**-7 if want.dtype == torch.bfloat16 else 1e-4
+        torch.testing.assert_close(got.float(), want.float(), rtol=near, atol=2e-5 * float(want.abs().max()))
+
+
+@needs_native
+def test_native_window_refuses_what_would_read_outside():
+    logits, planes = np.zeros((1, 8, 8, 108), np.float32), np.zeros((1, 2, 16, 16), np.float32)
+    out, stats = _native.window(logits, planes, True)
+    for wrong in (logits[:, :7], logits[..., :99], logits[..., :107], logits[0], np.zeros((1, 8, 8, 108))):
+        with pytest.raises(ValueError, match="logits"):
+            _native.window(np.ascontiguousarray(wrong), planes, True)
+    with pytest.raises(ValueError, match="C-contiguous"):
+        _native.window(logits.transpose(0, 2, 1, 3), planes, True)
+    with pytest.raises(ValueError, match="even in height"):
+        _native.window(logits, planes[:, :, :15].copy(), True)
+    with pytest.raises(ValueError, match="two planes or more"):
+        _native.window(logits, planes[:, :1].copy(), True)
+    with pytest.raises(ValueError, match="stats has shape"):
+        _native.window_backward(logits, planes, out, stats[:, :1].copy(), out, True)
+    with pytest.raises(ValueError, match="out_grad has shape"):
+        _native.window_backward(logits, planes, out, stats, out[..., :8].copy(), True)
+    with pytest.raises(ValueError, match="not available"):
+        _native.window(logits, planes, True, 1, "sse9")
+
+
 @needs_native
 def test_result_does_not_depend_on_threads():
     rng = np.random.default_rng(6)

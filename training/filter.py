@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdenoise.filter import _native
 from mdenoise.guide import OUTLIER_FLOOR, OUTLIER_MULTIPLE
 
 LEVELS = 4
@@ -17,6 +19,27 @@ def hard_sigmoid(x: Tensor, leak: float = 0.02) -> Tensor:
     """clip(x/6 + 1/2, 0, 1), which reaches 0 and 1 exactly; a leaked gradient lets saturated pixels come back."""
     z = x / 6.0 + 0.5
     return z.clamp(0.0, 1.0) + leak * (z - z.detach())
+
+
+class _Split(torch.autograd.Function):
+    """Logits whose first channels the window takes, and the others as float at the planes' resolution.
+
+    Slices would each fill and add a whole derivative; here the others' part is written into that of the window.
+    """
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, unshuffled: bool) -> tuple[Tensor, Tensor]:
+        ctx.unshuffled = unshuffled
+        ctx.set_materialize_grads(False)
+        _, others = split_torch(logits, unshuffled)
+        return logits.view_as(logits), others
+
+    @staticmethod
+    def backward(ctx, window_grad: Tensor, others_grad: Tensor | None):
+        if others_grad is not None:
+            taps = 4 * TAPS if ctx.unshuffled else TAPS
+            window_grad[:, taps:] = F.pixel_unshuffle(others_grad, 2) if ctx.unshuffled else others_grad
+        return window_grad, None
 
 
 class _WeightedWindow(torch.autograd.Function):
@@ -47,32 +70,82 @@ class _WeightedWindow(torch.autograd.Function):
         return grad_weights, grad_padded[..., 2 : 2 + h, 2 : 2 + w]
 
 
+class _NativeWindow(torch.autograd.Function):
+    """The compiled twin of `window_torch`: several times faster, the whole of a level in one pass each way."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, planes: Tensor, unshuffled: bool) -> tuple[Tensor, Tensor]:
+        logits, planes = logits.contiguous(memory_format=torch.channels_last), planes.contiguous()
+        out, stats = _native.window(_interleaved(logits), planes.numpy(), unshuffled, torch.get_num_threads())
+        out, stats = torch.from_numpy(out), torch.from_numpy(stats)
+        valid = stats[:, 1:] > 0
+        ctx.unshuffled = unshuffled
+        ctx.save_for_backward(logits, planes, out, stats)
+        ctx.mark_non_differentiable(valid)
+        return out, valid
+
+    @staticmethod
+    def backward(ctx, out_grad: Tensor, _):
+        logits, planes, out, stats = ctx.saved_tensors
+        arrays = (x.contiguous().numpy() for x in (planes, out, stats, out_grad))
+        logits_grad, planes_grad = _native.window_backward(
+            _interleaved(logits), *arrays, ctx.unshuffled, torch.get_num_threads()
+        )
+        logits_grad = torch.from_numpy(logits_grad).view(logits.dtype).permute(0, 3, 1, 2)
+        return logits_grad, torch.from_numpy(planes_grad), None
+
+
+def _interleaved(logits: Tensor) -> np.ndarray:
+    """(B, C, H, W) channels-last as (B, H, W, C), uncopied; NumPy knows no bfloat16 and sees int16."""
+    logits = logits.permute(0, 2, 3, 1)
+    return (logits.view(torch.int16) if logits.dtype == torch.bfloat16 else logits).numpy()
+
+
+def split_torch(logits: Tensor, unshuffled: bool) -> tuple[Tensor, Tensor]:
+    """`_Split` by slices: what a compiler can see through."""
+    others = logits[:, 4 * TAPS if unshuffled else TAPS :].float()
+    return logits, F.pixel_shuffle(others, 2) if unshuffled else others
+
+
+def window_torch(logits: Tensor, planes: Tensor, unshuffled: bool) -> tuple[Tensor, Tensor]:
+    """One level: 5x5 sums of (B, C + 1, H, W) planes by softmax weights, divided by that of the last, the confidence.
+
+    The first 25 channels of `logits` (B, K, H, W), or 100 of (B, K, H/2, W/2) when `unshuffled`, are the taps.
+    Returns (B, C, H, W), 0 where invalid, and (B, 1, H, W) bool.
+    """
+    taps = F.pixel_shuffle(logits[:, : 4 * TAPS].float(), 2) if unshuffled else logits[:, :TAPS].float()
+    summed = _WeightedWindow.apply(torch.softmax(taps, 1), planes)
+    den = summed[:, -1:]
+    valid = den > VALID
+    return torch.where(valid, summed[:, :-1] / torch.where(valid, den, torch.ones_like(den)), 0.0), valid
+
+
+@torch.compiler.disable
+def window_native(logits: Tensor, planes: Tensor, unshuffled: bool) -> tuple[Tensor, Tensor]:
+    """`window_torch` by compiled code, for float32 planes and float32 or bfloat16 logits on the CPU."""
+    return _NativeWindow.apply(logits, planes, unshuffled)
+
+
 def apply_filter_torch(layers: Tensor, confidence_in: Tensor, logits: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """Filter (B, C, H, W) finite layers by the predicted weights; also (B, 1, H, W) bool, where it is valid."""
-    full = F.pixel_shuffle(logits[0].float(), 2)  # (B, 27, H, W)
-    heads = [full, *[level.float() for level in logits[1:]]]
-    c = confidence_in * hard_sigmoid(full[:, TAPS + 1 : TAPS + 2])
+    floats = all(x.dtype in (torch.float32, torch.bfloat16) for x in logits) and layers.dtype == torch.float32
+    native = _native is not None and floats and layers.device.type == "cpu"
+    window, split = (window_native, _Split.apply) if native else (window_torch, split_torch)
+    heads = [split(level, i == 0) for i, level in enumerate(logits)]
+    c = confidence_in * hard_sigmoid(heads[0][1][:, 1:])
     planes = [torch.cat([layers * c, c], 1)]
     for _ in range(LEVELS - 1):
         planes.append(F.avg_pool2d(planes[-1], 2))
-    out = valid = None
-    for level in range(LEVELS - 1, -1, -1):
-        weights = torch.softmax(heads[level][:, :TAPS], 1)
-        summed = _WeightedWindow.apply(weights, planes[level])
-        den = summed[:, -1:]
-        fine_valid = den > VALID
-        fine = torch.where(fine_valid, summed[:, :-1] / torch.where(fine_valid, den, torch.ones_like(den)), 0.0)
-        if out is None:
-            out, valid = fine, fine_valid
-            continue
-        v = valid.float()
-        up_v = F.interpolate(v, scale_factor=2, mode="bilinear", align_corners=False)
+    out, valid = window(heads[-1][0], planes[-1], False)
+    for level in range(LEVELS - 2, -1, -1):
+        fine, fine_valid = window(heads[level][0], planes[level], level == 0)
+        up_v = F.interpolate(valid.float(), scale_factor=2, mode="bilinear", align_corners=False)
         coarse_valid = up_v > 0
-        coarse = F.interpolate(out * v, scale_factor=2, mode="bilinear", align_corners=False)
-        coarse = coarse / torch.where(coarse_valid, up_v, torch.ones_like(up_v))
-        blend = torch.sigmoid(heads[level][:, TAPS : TAPS + 1])
-        both = (1.0 - blend) * coarse + blend * fine
-        out = torch.where(fine_valid & coarse_valid, both, torch.where(fine_valid, fine, coarse))
+        # Pixels that are not valid hold 0 and pass no derivative on, so that they need no mask.
+        coarse = F.interpolate(out, scale_factor=2, mode="bilinear", align_corners=False)
+        coarse = coarse / up_v.masked_fill_(~coarse_valid, 1.0)
+        share = torch.where(coarse_valid, torch.sigmoid(heads[level][1][:, :1]), 1.0) * fine_valid
+        out = (1.0 - share) * coarse + share * fine
         valid = fine_valid | coarse_valid
     return out, valid
 

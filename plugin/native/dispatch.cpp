@@ -1,6 +1,7 @@
 // Which variant of the row loops this processor runs.
 #include <cstring>
 
+#include "gradient.h"
 #include "rows.h"
 
 #if defined(_MSC_VER) && (defined(MDENOISE_HAS_AVX2) || defined(MDENOISE_HAS_AVX512))
@@ -47,19 +48,47 @@ Processor processor() {
 Processor processor() { return {}; }
 #endif
 
-}  // namespace
+enum class Isa { none, base, avx2, avx512 };
 
-const Rows* find_rows(const char* isa) {
+Isa find_isa(const char* isa) {
     static const Processor can = processor();
     (void)can;
     const bool best = isa[0] == '\0';
 #if defined(MDENOISE_HAS_AVX512)
-    if (can.avx512 && (best || std::strcmp(isa, "avx512") == 0)) return &rows_avx512;
+    if (can.avx512 && (best || std::strcmp(isa, "avx512") == 0)) return Isa::avx512;
 #endif
 #if defined(MDENOISE_HAS_AVX2)
-    if (can.avx2 && (best || std::strcmp(isa, "avx2") == 0)) return &rows_avx2;
+    if (can.avx2 && (best || std::strcmp(isa, "avx2") == 0)) return Isa::avx2;
 #endif
-    return best || std::strcmp(isa, "base") == 0 ? &rows_base : nullptr;
+    return best || std::strcmp(isa, "base") == 0 ? Isa::base : Isa::none;
+}
+
+}  // namespace
+
+const Rows* find_rows(const char* isa) {
+    switch (find_isa(isa)) {
+#if defined(MDENOISE_HAS_AVX512)
+        case Isa::avx512: return &rows_avx512;
+#endif
+#if defined(MDENOISE_HAS_AVX2)
+        case Isa::avx2: return &rows_avx2;
+#endif
+        case Isa::base: return &rows_base;
+        default: return nullptr;
+    }
+}
+
+const GradientRows* find_gradient_rows(const char* isa) {
+    switch (find_isa(isa)) {
+#if defined(MDENOISE_HAS_AVX512)
+        case Isa::avx512: return &gradient_rows_avx512;
+#endif
+#if defined(MDENOISE_HAS_AVX2)
+        case Isa::avx2: return &gradient_rows_avx2;
+#endif
+        case Isa::base: return &gradient_rows_base;
+        default: return nullptr;
+    }
 }
 
 }  // namespace mdenoise

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "filter.h"
+#include "gradient.h"
 
 namespace py = pybind11;
 using Array = py::array_t<float, py::array::c_style | py::array::forcecast>;
@@ -20,7 +21,7 @@ std::string text(const std::vector<ptrdiff_t>& shape) {
     return out + (shape.size() == 1 ? ",)" : ")");
 }
 
-void check_shape(const char* name, const Array& array, const std::vector<ptrdiff_t>& expected) {
+void check_shape(const char* name, const py::array& array, const std::vector<ptrdiff_t>& expected) {
     const std::vector<ptrdiff_t> shape(array.shape(), array.shape() + array.ndim());
     if (shape != expected)
         throw py::value_error(std::string(name) + " has shape " + text(shape) + ", not " + text(expected));
@@ -78,6 +79,71 @@ py::array_t<float> outlier_weight(const Array& luminance, float multiple, float 
     return out;
 }
 
+// Never copied: the caller's own tensors, and results that are written in place.
+using Plain = py::array_t<float, py::array::c_style>;
+
+mdenoise::Window window_of(const py::array& logits, const Plain& planes, bool unshuffled) {
+    if (planes.ndim() != 4) throw py::value_error("planes must have shape (batch, planes, height, width)");
+    mdenoise::Window in = {};
+    in.batch = planes.shape(0), in.plane_count = planes.shape(1);
+    in.height = planes.shape(2), in.width = planes.shape(3);
+    const ptrdiff_t shrink = unshuffled ? 2 : 1;
+    if (in.batch < 1 || in.plane_count < 2 || in.height < 1 || in.width < 1 || in.height % shrink || in.width % shrink)
+        throw py::value_error("planes has shape " + text({in.batch, in.plane_count, in.height, in.width}) +
+                              ": two planes or more are needed, even in height and width when unshuffled");
+    const char kind = logits.dtype().kind();
+    const ptrdiff_t size = logits.dtype().itemsize();
+    if (!(kind == 'f' && size == 4) && !(kind == 'i' && size == 2))
+        throw py::value_error("logits must be float32, or bfloat16 seen as int16");
+    if (!(logits.flags() & py::array::c_style)) throw py::value_error("logits must be C-contiguous");
+    in.unshuffled = unshuffled, in.bf16 = size == 2;
+    in.channels = logits.ndim() == 4 ? logits.shape(3) : 0;
+    const std::vector<ptrdiff_t> shape(logits.shape(), logits.shape() + logits.ndim());
+    const std::vector<ptrdiff_t> expected = {in.batch, in.height / shrink, in.width / shrink, in.channels};
+    if (shape != expected || in.channels < mdenoise::kTaps * shrink * shrink || in.channels % (shrink * shrink))
+        throw py::value_error("logits has shape " + text(shape) + ", which does not fit planes");
+    in.logits = logits.data(), in.planes = planes.data();
+    return in;
+}
+
+const mdenoise::GradientRows& gradient_rows_for(const std::string& isa) {
+    const mdenoise::GradientRows* rows = mdenoise::find_gradient_rows(isa.c_str());
+    if (!rows) throw py::value_error("instruction set '" + isa + "' is not available here");
+    return *rows;
+}
+
+py::tuple window(const py::array& logits, const Plain& planes, bool unshuffled, int threads, const std::string& isa) {
+    const mdenoise::Window in = window_of(logits, planes, unshuffled);
+    const mdenoise::GradientRows& rows = gradient_rows_for(isa);
+    py::array_t<float> out({in.batch, in.plane_count - 1, in.height, in.width});
+    py::array_t<float> stats({in.batch, ptrdiff_t(2), in.height, in.width});
+    float *out_data = out.mutable_data(), *stats_data = stats.mutable_data();
+    {
+        py::gil_scoped_release release;
+        mdenoise::window_forward(in, rows, thread_count(threads), out_data, stats_data);
+    }
+    return py::make_tuple(out, stats);
+}
+
+py::tuple window_backward(const py::array& logits, const Plain& planes, const Plain& out, const Plain& stats,
+                          const Plain& out_grad, bool unshuffled, int threads, const std::string& isa) {
+    const mdenoise::Window in = window_of(logits, planes, unshuffled);
+    const mdenoise::GradientRows& rows = gradient_rows_for(isa);
+    check_shape("out", out, {in.batch, in.plane_count - 1, in.height, in.width});
+    check_shape("stats", stats, {in.batch, 2, in.height, in.width});
+    check_shape("out_grad", out_grad, {in.batch, in.plane_count - 1, in.height, in.width});
+    py::array logits_grad(logits.dtype(), std::vector<py::ssize_t>(logits.shape(), logits.shape() + 4));
+    py::array_t<float> planes_grad({in.batch, in.plane_count, in.height, in.width});
+    void* logits_grad_data = logits_grad.mutable_data();
+    float* planes_grad_data = planes_grad.mutable_data();
+    {
+        py::gil_scoped_release release;
+        mdenoise::window_backward(in, rows, thread_count(threads), out.data(), stats.data(), out_grad.data(),
+                                  logits_grad_data, planes_grad_data);
+    }
+    return py::make_tuple(logits_grad, planes_grad);
+}
+
 py::tuple isas() {
     py::list names;
     for (const char* name : {"avx512", "avx2", "base"})
@@ -93,5 +159,10 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
                py::arg("l2"), py::arg("l3"), py::arg("threads") = 0, py::arg("isa") = "");
     module.def("outlier_weight", &outlier_weight, py::arg("luminance"), py::arg("multiple"), py::arg("floor"),
                py::arg("threads") = 0, py::arg("isa") = "");
+    module.def("window", &window, py::arg("logits"), py::arg("planes").noconvert(), py::arg("unshuffled"),
+               py::arg("threads") = 0, py::arg("isa") = "");
+    module.def("window_backward", &window_backward, py::arg("logits"), py::arg("planes").noconvert(),
+               py::arg("out").noconvert(), py::arg("stats").noconvert(), py::arg("out_grad").noconvert(),
+               py::arg("unshuffled"), py::arg("threads") = 0, py::arg("isa") = "");
     module.def("isas", &isas, "Instruction sets that run on this processor, best first.");
 }
