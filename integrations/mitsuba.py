@@ -7,12 +7,17 @@
     denoiser = Denoiser(noisy.size(), albedo=True, normals=True)
     clean = denoiser(noisy, albedo_ch="albedo", normals_ch="sh_normal")
 
-The calls are those of `mi.OptixDenoiser`
+or, with the guides added to whatever integrator the scene has:
+
+    clean = render(scene, spp=16)                           # in place of mi.render(scene, spp=16)
+
+The calls of `Denoiser` are those of `mi.OptixDenoiser`
 (https://mitsuba.readthedocs.io/en/stable/src/api_reference.html#mitsuba.OptixDenoiser).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,13 +26,66 @@ import numpy as np
 import mdenoise
 from mdenoise.errors import InputError, UsageError
 
+_ALBEDO, _NORMAL = "mdenoise_albedo", "mdenoise_normal"  # prefixes of AOVs, which must differ from the scene's own
+
+
+def render(
+    scene: Any,
+    spp: int = 0,
+    denoise: bool = True,
+    *,
+    sensor: Any = 0,
+    integrator: Any = None,
+    seed: int = 0,
+    denoise_alpha: bool = False,
+    **options: Any,
+) -> Any:
+    """`mi.render`, denoised: the integrator is wrapped so that it also renders albedo and normals.
+
+    Args:
+        scene, spp, sensor, integrator, seed: as in `mi.render`.
+        denoise: False renders as `mi.render` does.
+        denoise_alpha, options: as in `Denoiser`, which this makes anew in each call: make one yourself for many frames.
+
+    Returns the tensor (H, W, C) of linear radiance that `mi.render` would, C being 1, 3 or 4, without derivatives.
+    AOVs of the scene's own integrator stay in the film's bitmap. Warns of a film whose reconstruction filter spreads
+    samples over neighbours: the noise is then correlated, and less of it can be removed.
+    Raises what `Denoiser` raises.
+    """
+    import mitsuba as mi
+
+    if not denoise:
+        return mi.render(scene, sensor=sensor, integrator=integrator, seed=seed, spp=spp)
+    film = (scene.sensors()[sensor] if isinstance(sensor, int) else sensor).film()
+    if not film.rfilter().is_box_filter():
+        name = str(film.rfilter()).partition("[")[0]
+        warnings.warn(
+            f"the film's {name} spreads samples over neighbouring pixels, which leaves noise that is harder to remove: "
+            'give the film "rfilter": {"type": "box"}',
+            stacklevel=2,
+        )
+    inner = scene.integrator() if integrator is None else integrator
+    guided = mi.load_dict({"type": "aov", "aovs": f"{_ALBEDO}:albedo,{_NORMAL}:sh_normal", "inner": inner})
+    mi.render(scene, sensor=sensor, integrator=guided, seed=seed, spp=spp)
+    planes = {name: _linear(mi, bitmap) for name, bitmap in film.bitmap().split()}
+    height, width = planes["<root>"].shape[:2]
+    # Variants without colour render a grey albedo.
+    guides = {name: np.repeat(planes[name], 3 // planes[name].shape[2], axis=2) for name in (_ALBEDO, _NORMAL)}
+    denoiser = Denoiser((width, height), albedo=True, normals=True, denoise_alpha=denoise_alpha, **options)
+    return mi.TensorXf(denoiser._denoise(planes["<root>"], guides[_ALBEDO], guides[_NORMAL], None, False))
+
 
 class Denoiser:
     """A model loaded for images of one size; call it with bitmaps or tensors."""
 
     def __init__(
-        self, input_size: Sequence[int], albedo: bool = False, normals: bool = False, temporal: bool = False,
-        denoise_alpha: bool = False, **options: Any,
+        self,
+        input_size: Sequence[int],
+        albedo: bool = False,
+        normals: bool = False,
+        temporal: bool = False,
+        denoise_alpha: bool = False,
+        **options: Any,
     ):
         """
         Args:
@@ -51,7 +109,7 @@ class Denoiser:
         Bitmap form: (noisy, albedo_ch="", normals_ch="", to_sensor=None, flow_ch="", previous_denoised_ch="",
         noisy_ch="<root>"): names of channel groups of a multi-channel bitmap; answers an RGB or RGBA bitmap.
         Tensor form: (noisy, albedo=None, normals=None, to_sensor=None, flow=None, previous_denoised=None): tensors
-        (H, W, 3 or 4) of linear radiance; albedo in [0, 1]; normals in [-1, 1].
+        (H, W, 1, 3 or 4) of linear radiance; albedo in [0, 1]; normals in [-1, 1].
         `to_sensor` is a transform that takes the normals to the sensor's frame, or None.
         Raises UsageError for channels that are missing or were not announced, InputError for sizes that do not fit.
         """
@@ -62,8 +120,15 @@ class Denoiser:
         return self._tensor(noisy, *args, **kwargs)
 
     def _bitmap(
-        self, mi: Any, noisy: Any, albedo_ch: str = "", normals_ch: str = "", to_sensor: Any = None, flow_ch: str = "",
-        previous_denoised_ch: str = "", noisy_ch: str = "<root>",
+        self,
+        mi: Any,
+        noisy: Any,
+        albedo_ch: str = "",
+        normals_ch: str = "",
+        to_sensor: Any = None,
+        flow_ch: str = "",
+        previous_denoised_ch: str = "",
+        noisy_ch: str = "<root>",
     ) -> Any:
         groups = dict(noisy.split())
 
@@ -83,14 +148,23 @@ class Denoiser:
         return result
 
     def _tensor(
-        self, noisy: Any, albedo: Any = None, normals: Any = None, to_sensor: Any = None, flow: Any = None,
+        self,
+        noisy: Any,
+        albedo: Any = None,
+        normals: Any = None,
+        to_sensor: Any = None,
+        flow: Any = None,
         previous_denoised: Any = None,
     ) -> Any:
         temporal = _array(flow) is not None or _array(previous_denoised) is not None
         return type(noisy)(self._denoise(_array(noisy), _array(albedo), _array(normals), to_sensor, temporal))
 
     def _denoise(
-        self, noisy: np.ndarray | None, albedo: np.ndarray | None, normals: np.ndarray | None, to_sensor: Any,
+        self,
+        noisy: np.ndarray | None,
+        albedo: np.ndarray | None,
+        normals: np.ndarray | None,
+        to_sensor: Any,
         temporal: bool,
     ) -> np.ndarray:
         if temporal:
@@ -99,11 +173,13 @@ class Denoiser:
             if announced != (plane is not None):
                 fix = f"give {name}" if announced else f"make the Denoiser with {name}=True"
                 raise UsageError(f"{name} {'missing' if announced else 'not expected'}: {fix}")
-        if noisy is None or noisy.ndim != 3 or noisy.shape[2] not in (3, 4):
-            raise InputError("cannot denoise: noisy must have 3 or 4 channels, (height, width, channels)")
+        if noisy is None or noisy.ndim != 3 or noisy.shape[2] not in (1, 3, 4):
+            raise InputError("cannot denoise: noisy must have 1, 3 or 4 channels, (height, width, channels)")
         if noisy.shape[1::-1] != self.input_size:
-            raise InputError(f"cannot denoise {noisy.shape[1]}x{noisy.shape[0]}: this Denoiser is for "
-                             f"{self.input_size[0]}x{self.input_size[1]}")
+            raise InputError(
+                f"cannot denoise {noisy.shape[1]}x{noisy.shape[0]}: this Denoiser is for "
+                f"{self.input_size[0]}x{self.input_size[1]}"
+            )
         if normals is not None and to_sensor is not None:
             normals = normals @ _rotation(to_sensor).T
         if noisy.shape[2] == 4 and not self.denoise_alpha:

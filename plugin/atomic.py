@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,8 +30,7 @@ def publish(path: Path, write_fn: Callable[[Path], None], *, overwrite: bool) ->
         if not overwrite and os.path.lexists(path):
             raise FileExistsError
         final = Path(os.path.realpath(path)) if path.is_symlink() else path
-        shown = os.fsdecode(os.fsencode(final.name)[:200])  # the longest name a file may have is 255 bytes
-        temp = final.with_name(f".{shown}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        temp = final.with_name(f"{_temp_prefix(final)}{os.getpid()}.{secrets.token_hex(4)}.tmp")
         try:
             # Created here and not by write_fn: exclusive, and with the permissions that the umask gives.
             os.close(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
@@ -49,6 +49,26 @@ def publish(path: Path, write_fn: Callable[[Path], None], *, overwrite: bool) ->
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
     with suppress(OSError):
         _sync(final.parent, os.O_RDONLY)
+
+
+def sweep(path: Path) -> None:
+    """Remove the temporary files that killed writers of `path` left; a writer at work now would fail with OutputError.
+
+    Nothing is raised: what cannot be removed stays.
+    """
+    path = Path(path)
+    final = Path(os.path.realpath(path)) if path.is_symlink() else path
+    leftover = re.compile(re.escape(_temp_prefix(final)) + r"[0-9]+\.[0-9a-f]{8}\.tmp")
+    with suppress(OSError):
+        for name in os.listdir(final.parent):  # noqa: PTH208 (names are all that is needed)
+            if leftover.fullmatch(name):
+                with suppress(OSError):
+                    (final.parent / name).unlink()
+
+
+def _temp_prefix(final: Path) -> str:
+    shown = os.fsdecode(os.fsencode(final.name)[:200])  # the longest name a file may have is 255 bytes
+    return f".{shown}."
 
 
 def _claim(temp: Path, final: Path) -> None:

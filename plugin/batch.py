@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdenoise import sequences
+from mdenoise import atomic, sequences
 from mdenoise.config import Options
 from mdenoise.errors import Cancelled, MDenoiseError, OutputError, UsageError
 from mdenoise.inputs import Source, file_format, find, place
@@ -87,6 +87,16 @@ def plan(
     failed = (Outcome(path, None, "failed", error=error) for path, error in found.refused)
     settled = (*failed, *(Outcome(task.src, task.dst, "skipped") for task in tasks if task in skipped))
     return Plan(tuple(task for task in tasks if task not in skipped), settled, (*found.notes, *notes))
+
+
+def sweep(plan: Plan) -> None:
+    """Remove what killed writers of the plan's outputs left beside them.
+
+    Only for outputs that nobody else writes now, as for a task of a farm: else a live writer would fail.
+    """
+    for dst in (*(task.dst for task in plan.tasks), *(outcome.dst for outcome in plan.settled)):
+        if dst is not None:
+            atomic.sweep(dst)
 
 
 def run(

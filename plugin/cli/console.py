@@ -25,10 +25,13 @@ def result(value: str | Path | Mapping[str, Any]) -> None:
 
 def say(message: str) -> None:
     """One line on stderr, whatever a file name holds."""
-    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
     with _off_screen():
-        sys.stderr.write(f"mdenoise: {line}\n")
+        sys.stderr.write(f"mdenoise: {printable(message)}\n")
         sys.stderr.flush()
+
+
+def printable(message: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
 
 
 def fail(message: str, code: int) -> int:
