@@ -2,6 +2,7 @@
 
     python -m mdenoise.training.evaluate renders --suite all
     python -m mdenoise.training.evaluate renders --suite clean --json clean.json --save-images sheets
+    python -m mdenoise.training.evaluate photos --suite ood --model sigma15.onnx --robustness 0 auto --data DIR
     python -m mdenoise.training.evaluate gate
     python -m mdenoise.training.evaluate gate --update
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from mdenoise import Denoiser
 from mdenoise.errors import EngineError, InputError, MDenoiseError
-from mdenoise.training import renders
+from mdenoise.training import photo_tables, photos, renders, rivals
 from mdenoise.training.metrics import METRICS, display, display_mse, photo_psnr, psnr
 from mdenoise.training.renders import Case
 from mdenoise.training.tables import NOISY, OURS, PEER, Row, leave_out_missuited, machine, report, summarise, table
@@ -101,7 +102,10 @@ def run_renders(data: Path, suite: str, model: str, images: Path | None, out: Pa
     if not peers:
         print('OIDN columns left out: pyoidn is not installed (pip install "mdenoise[eval]")')
     methods: dict[str, Method] = {
-        NOISY: lambda case: case.color, **peers, OURS: ours(model), f"{OURS} best": ours(model, "best")
+        NOISY: lambda case: case.color,
+        **peers,
+        OURS: ours(model),
+        f"{OURS} best": ours(model, "best"),
     }
     rows = leave_out_missuited([measure(case, methods, images) for case in renders.load(data, suite)])
     groups = sorted({(row.suite, row.spp) for row in rows})
@@ -112,6 +116,41 @@ def run_renders(data: Path, suite: str, model: str, images: Path | None, out: Pa
         record = {"machine": machine(), "model": model, "summaries": summaries, "rows": [vars(row) for row in rows]}
         out.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     return 0
+
+
+# --- photos -------------------------------------------------------------------------------------------------------
+
+
+def run_photos(args: argparse.Namespace) -> int:
+    notes: list[str] = []
+    methods = photos.methods_of(args.model, args.robustness, args.quality, args.peers, args.rivals, notes)
+    rows = photos.run(args.data, args.set, args.suite, args.images, methods, args.tell_sigma)
+    print("\n".join([*notes, photo_tables.report(rows)]))
+    print(f"\nmodel {args.model}; {machine()}")
+    if args.json:
+        found = {"machine": machine(), "model": args.model, "rows": [photo_tables.record(row) for row in rows]}
+        args.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    return 0
+
+
+def words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+def add_photo_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", type=Path, required=True, help="folder with test/ (cbsd68, polyu, ...) and train/")
+    command.add_argument("--set", type=words, default=["cbsd68"], help=f"of {', '.join(photos.SETS)} (default: cbsd68)")
+    suites = ", ".join((*photos.SUITES, "real", "all"))
+    command.add_argument("--suite", default="all", help=f"{suites}, or FAMILY:LEVEL,... (default: %(default)s)")
+    command.add_argument("--robustness", nargs="+", default=["0", "auto"], help="one column each (default: 0 auto)")
+    command.add_argument("--quality", nargs="+", default=["balanced"], help="one column each (default: balanced)")
+    command.add_argument("--images", type=int, metavar="N", help="only the first N of every set")
+    command.add_argument("--peers", type=words, default=[], help=f"classical columns of {','.join(rivals.PEERS)}")
+    command.add_argument(
+        "--tell-sigma", action="store_true", help="tell peers the noise's deviation, whatever its kind"
+    )
+    command.add_argument("--rivals", type=words, default=[], help=f"four passes each of {','.join(rivals.RIVALS)}")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write every number here")
 
 
 # --- gate ---------------------------------------------------------------------------------------------------------
@@ -182,12 +221,17 @@ def main(arguments: list[str] | None = None) -> int:
     tables.add_argument("--save-images", type=Path, metavar="DIR", help="write one contact sheet a frame")
     gate = commands.add_parser("gate", help="a fixed small set against training/gate.json; exit 1 when a row falls")
     gate.add_argument("--update", action="store_true", help="record the scores of this model")
+    photo = commands.add_parser("photos", help="tables of photographs with made and real noise, beside published ones")
+    add_photo_options(photo)
     for command in (tables, gate):
         command.add_argument(
             "--data", type=Path, default=DATA, help="folder of the validation renders (default: %(default)s)"
         )
+    for command in (tables, gate, photo):
         command.add_argument("--model", default="base", help="name or path of an ONNX model with its card")
     args = parser.parse_args(arguments)
+    if args.command == "photos":
+        return run_photos(args)
     if args.command == "gate":
         return run_gate(args.data, args.model, GATE, args.update)
     return run_renders(args.data, args.suite, args.model, args.save_images, args.json)
