@@ -25,18 +25,21 @@ from mdenoise.exporters import parity
 from mdenoise.training.model import KernelNet, ModelConfig
 
 OPSET = 18
-OUTPUTS = ("level0", "level1", "level2", "level3")
+LEVELS = ("level0", "level1", "level2", "level3")
+CHROMA = ("chroma0", "chroma1", "chroma2", "chroma3")
 
 
 class Predict(nn.Module):
-    """The `predict` graph of DESIGN: guide in, logits of four levels out; no softmax, no pixel-shuffle to full size."""
+    """The `predict` graph of DESIGN: guide in, logits of four levels out; no softmax, no pixel-shuffle to full size.
+    Networks with a second kernel set give its four levels behind them; an engine that does not want those drops them
+    from the graph."""
 
     def __init__(self, net: KernelNet):
         super().__init__()
         self.net = net
 
-    def forward(self, guide: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.net(guide)
+    def forward(self, guide: Tensor) -> tuple[Tensor, ...]:
+        return self.net(guide, chroma=self.net.config.chroma)
 
 
 def load_network(weights: Path) -> KernelNet:
@@ -45,6 +48,8 @@ def load_network(weights: Path) -> KernelNet:
         with safe_open(weights, "pt") as file:
             metadata = file.metadata() or {}
         config = ModelConfig(**ast.literal_eval(metadata["model"]))
+        if config.output != "kernels":
+            raise ValueError(f"the network gives {config.output} and no filter weights")
         net = KernelNet(config)
         net.load_state_dict(load_file(weights))
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -55,9 +60,10 @@ def load_network(weights: Path) -> KernelNet:
 def export(net: KernelNet, out: Path) -> None:
     """Write the ONNX file; height and width are dynamic, multiples of 64."""
     example = torch.zeros(1, net.config.guide_channels, 128, 192)
+    outputs = LEVELS + CHROMA if net.config.chroma else LEVELS
     axes = {"guide": {2: "height", 3: "width"}}
-    for level, name in enumerate(OUTPUTS):
-        axes[name] = {2: f"h{level}", 3: f"w{level}"}
+    for i, name in enumerate(outputs):
+        axes[name] = {2: f"h{i % 4}", 3: f"w{i % 4}"}
     out.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter(
@@ -69,7 +75,7 @@ def export(net: KernelNet, out: Path) -> None:
             str(out),
             opset_version=OPSET,
             input_names=["guide"],
-            output_names=list(OUTPUTS),
+            output_names=list(outputs),
             dynamic_axes=axes,
             dynamo=False,
             do_constant_folding=True,

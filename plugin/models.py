@@ -16,7 +16,13 @@ CONTRACT = "predict-1"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What lies beside an ONNX file as JSON. `reach_px`: the largest distance at which an input changes an output."""
+    """What lies beside an ONNX file as JSON.
+
+    reach_px   the largest distance at which an input changes an output.
+    chroma     the graph has a second kernel set, for the colour differences of encoded images.
+    sigma      the one level of Gaussian noise, of 255, that the network was trained on; 0 = blind, made for any.
+    robustness   which measures `--robustness auto` may take for this network, by name; {} = all.
+    """
 
     name: str
     path: Path
@@ -29,6 +35,9 @@ class ModelCard:
     parameters: int
     kflop_per_px: float
     licence: str
+    chroma: bool = False
+    sigma: float = 0.0
+    robustness: dict[str, bool] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
 

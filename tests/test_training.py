@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from mdenoise.errors import InputError, ModelError, UsageError  # noqa: E402
-from mdenoise.training import data, masking, noise, train  # noqa: E402
+from mdenoise.training import data, masking, montecarlo, train  # noqa: E402
 from mdenoise.training.filter import apply_filter_torch  # noqa: E402
 from mdenoise.training.model import KernelNet, ModelConfig, reach_px  # noqa: E402
 
@@ -102,7 +102,7 @@ def test_monte_carlo_noise_is_unbiased_and_falls_with_samples():
     one = torch.ones(1, 1, 1, 1)
     deviations = []
     for spp in (4, 64):
-        x = noise.monte_carlo(mean, one * spp, one, 0.5 * one, torch.zeros(1), rng)
+        x = montecarlo.monte_carlo(mean, one * spp, one, 0.5 * one, torch.zeros(1), rng)
         assert x.mean() == pytest.approx(0.7, rel=0.02)
         deviations.append(float(x.std()))
     assert deviations[0] / deviations[1] == pytest.approx(4.0, rel=0.1)
@@ -111,7 +111,7 @@ def test_monte_carlo_noise_is_unbiased_and_falls_with_samples():
 def test_splat_kernels_sum_to_one():
     rng = torch.Generator().manual_seed(2)
     for _ in range(50):
-        assert noise.splat_kernel(rng).sum() == pytest.approx(1.0, abs=1e-6)
+        assert montecarlo.splat_kernel(rng).sum() == pytest.approx(1.0, abs=1e-6)
 
 
 def test_batches_are_finite_and_differ_only_by_noise(photos):

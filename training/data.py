@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mdenoise import guide as g
 from mdenoise.errors import InputError
-from mdenoise.training import gbuffers, noise
+from mdenoise.training import gbuffers, montecarlo, noise, restoration
 from mdenoise.training.filter import outlier_weight_torch
 
 PERMISSIVE_SETS = frozenset(
@@ -33,6 +33,11 @@ class DataConfig:
     batch: int = 8
     patch_px: int = 128
     photo_share: float = 0.2
+    photo_patch_px: tuple[int, ...] = (64, 128)  # one drawn per batch; the batch holds as many pixels either way
+    photo_noise: str = "blind"  # every family of `noise.photographic`; "gaussian:15": that level alone; or "sr2:...",
+    # "blur:...", a task of `restoration`
+    photo_without: tuple[str, ...] = ()  # families left out, to test on what was never seen
+    contrast_share: float = 0.0  # photographs squeezed or stretched before the noise, as normalising by its level does
     splat_share: float = 0.4
     border_share: float = 0.1
     drop_albedo: float = 0.25
@@ -65,9 +70,15 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         return Batch(**{k: v.to(device, non_blocking=True) for k, v in vars(self).items()})
 
+    def pin_memory(self) -> Batch:
+        """What a data loader calls; without it, a batch would reach the GPU by way of pageable memory."""
+        return Batch(**{k: v.pin_memory() for k, v in vars(self).items()})
+
 
 def is_permissive(row: dict[str, str]) -> bool:
     """CC0, public domain, Unsplash and Pexels photos of photos.csv: all that shipped weights may learn from."""
+    if row["set"] == "own":  # prepared by the user, for weights of the user's
+        return True
     if row["set"] == "umate":
         return any(key in row["source_file"] for key in ("-photos/", "hirsute", "impish"))
     return row["set"] in PERMISSIVE_SETS
@@ -112,11 +123,28 @@ def crops(photos: list[Tensor], count: int, size: int, rng: torch.Generator) -> 
 
 
 def photo_batch(photos: list[Tensor], config: DataConfig, rng: torch.Generator) -> dict[str, Tensor]:
-    b, p = config.batch, config.patch_px
-    clean = crops(photos, b, p, rng)
+    p = config.photo_patch_px[int(torch.randint(0, len(config.photo_patch_px), (1,), generator=rng))]
+    b = max(1, config.batch * config.patch_px**2 // p**2)
+    margin = restoration.margin_px(config.photo_noise)
+    clean = crops(photos, b, p + 2 * margin, rng)
+    if restoration.is_task(config.photo_noise):
+        noisy = restoration.degrade(clean, config.photo_noise, rng)
+        inner = np.s_[..., margin : margin + p, margin : margin + p]
+        clean, noisy = clean[inner].contiguous(), noisy[inner].contiguous()
+    elif config.photo_noise == "blind":
+        noisy = noise.photographic(clean, rng, frozenset(config.photo_without))
+    else:
+        sigma = float(config.photo_noise.partition(":")[2]) / 255.0
+        squeezed = (torch.rand(b, 1, 1, 1, generator=rng) < config.contrast_share).float()
+        factor = torch.exp2(torch.rand(b, 1, 1, 1, generator=rng) * 3.0 - 2.3)
+        mean = clean.mean((1, 2, 3), keepdim=True)
+        clean = squeezed * (0.5 + (clean - mean) * factor) + (1 - squeezed) * clean
+        noisy = clean + sigma * torch.randn(clean.shape, generator=rng)
+        # A file rounds and clips; a squeezed image was a file before it was squeezed, and keeps neither step.
+        noisy = torch.where(squeezed > 0, noisy, (noisy.clamp(0, 1) * 255).round() / 255)
     zeros3, zeros1 = torch.zeros(b, 3, p, p), torch.zeros(b, 1, p, p)
     return dict(
-        noisy=noise.photographic(clean, rng),
+        noisy=noisy,
         clean=clean,
         albedo=zeros3,
         normal=zeros3,
@@ -157,19 +185,19 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
             hit = (hit + (rand(b, 1, 1, 1) < 0.5) * (level - hit)).clamp(0.03, 1)
         chroma = torch.zeros(1) if not ambient or rand(1) < 0.6 else rand(b, 1, 1, 1) * 0.7
         clean = clean + dim * lit.mean(2)
-        noisy = noisy + noise.monte_carlo(dim * sampled(lit), spp, shape, hit, chroma, rng)
+        noisy = noisy + montecarlo.monte_carlo(dim * sampled(lit), spp, shape, hit, chroma, rng)
     shape, hit = torch.exp(torch.randn(b, 1, 1, 1, generator=rng)), rand(b, 1, 1, 1) ** 2 * 0.9 + 0.03
     clear = (rand(b, 1, 1, 1) < 0.12).float()  # mirrors and glass that show a noise-free sky
     specular = sampled(scene.specular)
-    noisy_specular = noise.monte_carlo(specular, spp, shape, hit, torch.zeros(1), rng)
+    noisy_specular = montecarlo.monte_carlo(specular, spp, shape, hit, torch.zeros(1), rng)
     clean, noisy = clean + scene.specular.mean(2), noisy + clear * specular + (1 - clear) * noisy_specular
 
     albedo, normal, depth = sampled(scene.albedo), sampled(scene.normal), scene.depth
-    noisy = noise.fireflies(noisy, rng)
+    noisy = montecarlo.fireflies(noisy, rng)
     variance = F.avg_pool2d(F.pad((noisy - clean).square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate"), 3, 1)
     if rand(1) < config.splat_share:
-        kernel = noise.splat_kernel(rng)
-        clean, noisy, albedo, normal = (noise.convolve(x, kernel) for x in (clean, noisy, albedo, normal))
+        kernel = montecarlo.splat_kernel(rng)
+        clean, noisy, albedo, normal = (montecarlo.convolve(x, kernel) for x in (clean, noisy, albedo, normal))
 
     # Exposure as the whole image would have set it: the patch's own log-mean lies around the key, not at it.
     log_mean = torch.log(clean.clamp_min(0).mean(1, keepdim=True) + 1e-4).mean((2, 3), keepdim=True)
@@ -235,6 +263,7 @@ def stream(photos: list[Tensor], config: DataConfig, seed: int) -> Iterator[Batc
             drawn += 1
             parts = render_batch(pool[int(torch.randint(0, len(pool), (1,), generator=rng))], config, rng)
             parts = turned(parts, rng)
+        b, _, p, _ = parts["noisy"].shape
         inside = torch.ones(b, 1, p, p)
         for i in range(b):
             if torch.rand(1, generator=rng) < config.border_share:
@@ -245,7 +274,8 @@ def stream(photos: list[Tensor], config: DataConfig, seed: int) -> Iterator[Batc
         trusted = inside * (~dead).float()
         # In the workers, as it costs as much as a quarter of the network.
         bright = (parts["noisy"] * trusted).abs().amax(1, keepdim=True)
-        bound = torch.where(parts["linear"] > 0, outlier_weight_torch(bright), torch.ones_like(bright))
+        linear = bool(parts["linear"].max() > 0)
+        bound = outlier_weight_torch(bright) if linear else torch.ones_like(bright)
         yield Batch(**parts, inside=inside, trusted=trusted, confidence=trusted * bound)
 
 
@@ -257,7 +287,7 @@ def luminance(color: Tensor) -> Tensor:
 def make_guide(batch: Batch, mask: Tensor) -> Tensor:
     """The 16 guide planes of `mdenoise.guide` for a batch; `mask` (B, 1, H, W) 0 = hidden. AOVs are never hidden."""
     curve = torch.log1p(g.CURVE_SLOPE * batch.noisy.clamp(0, g.CURVE_MAX)) / math.log1p(g.CURVE_SLOPE)
-    color = torch.where(batch.linear > 0, curve, batch.noisy.clamp(0, 1))
+    color = torch.where(batch.linear > 0, curve, batch.noisy)
     aovs = torch.cat([batch.albedo, batch.normal, batch.depth, batch.variance, batch.flags], 1) * batch.inside
     return torch.cat([color * mask, mask, aovs], 1)
 
@@ -269,3 +299,13 @@ def demodulation(albedo: Tensor) -> Tensor:
     t = ((brightest - g.BLACK_ALBEDO[0]) / (g.BLACK_ALBEDO[1] - g.BLACK_ALBEDO[0])).clamp(0, 1)
     w = t * t * (3 - 2 * t)
     return w * albedo.clamp_min(g.ALBEDO_FLOOR) + (1 - w)
+
+
+# Orthonormal opponent colours: equal noise in R, G and B stays equal and independent in Y, U and V.
+OPPONENT = ((3**-0.5,) * 3, (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
+
+
+def opponent(color: Tensor, back: bool = False) -> Tensor:
+    """(B, 3, H, W) RGB to luma and two colour differences, or back."""
+    matrix = torch.tensor(OPPONENT, device=color.device)
+    return torch.einsum("ji,bihw->bjhw", matrix.T if back else matrix, color)

@@ -27,6 +27,8 @@ class ModelConfig:
     heads: int = 4
     mlp_ratio: float = 2.0
     attention_mask: str = "key"  # hidden tokens: "key" leaves them out of the softmax, "zero" zeroes them (the paper)
+    chroma: bool = False  # a second kernel set, for the colour differences of encoded photographs
+    output: str = "kernels"  # or "rgb": pixels, not weights; the yardstick of the ablations, never shipped
 
 
 class Residual(nn.Module):
@@ -118,17 +120,28 @@ class KernelNet(nn.Module):
         self.mix2 = Residual(w2)
         self.up1, self.dec1 = nn.Conv2d(w2, w1 * 4, 1), stack(w1, r[2])
         self.up0, self.dec0 = nn.Conv2d(w1, w0 * 4, 1), stack(w0, r[3])
-        self.head0 = nn.Conv2d(w0, (TAPS + 2) * 4, 1)
-        self.head1 = nn.Conv2d(w0, TAPS + 1, 1)
-        self.head2 = nn.Conv2d(w1, TAPS + 1, 1)
-        self.head3 = nn.Conv2d(w2, TAPS, 1)
-        for head in (self.head0, self.head1, self.head2, self.head3):
+        if config.output == "rgb":
+            self.rgb = nn.Conv2d(w0, 3 * 4, 3, padding=1)
+            nn.init.zeros_(self.rgb.weight)  # it starts at the noisy image, to which it adds
+            nn.init.zeros_(self.rgb.bias)
+            return
+        # Finest first; the finest head speaks for the four pixels of a stem cell, and alone of confidence.
+        shapes = ((w0, (TAPS + 2) * 4), (w0, TAPS + 1), (w1, TAPS + 1), (w2, TAPS))
+        self.head0, self.head1, self.head2, self.head3 = (nn.Conv2d(w, n, 1) for w, n in shapes)
+        heads = [self.head0, self.head1, self.head2, self.head3]
+        if config.chroma:
+            shapes = ((w0, (TAPS + 1) * 4), *shapes[1:])
+            self.chroma0, self.chroma1, self.chroma2, self.chroma3 = (nn.Conv2d(w, n, 1) for w, n in shapes)
+            heads += [self.chroma0, self.chroma1, self.chroma2, self.chroma3]
+        for head in heads:
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)
         with torch.no_grad():
             self.head0.bias[(TAPS + 1) * 4 :] = 1.5  # confidence starts at 0.75, inside the hard sigmoid's slope
 
-    def forward(self, guide: Tensor, keep: list[Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, guide: Tensor, keep: list[Tensor] | None = None, chroma: bool = False) -> tuple[Tensor, ...]:
+        """Logits of the four levels, finest first; with `chroma` four more for the colour differences. A network with
+        `output` "rgb" returns one (B, 3, H, W) image."""
         a = self.enc0(self.stem(F.pixel_unshuffle(guide, 2)))  # (B, w0, H/2, W/2)
         b = self.enc1(self.down0(a))  # (B, w1, H/4, W/4)
         c = self.down1(b).permute(0, 2, 3, 1)  # (B, H/8, W/8, w2)
@@ -137,7 +150,23 @@ class KernelNet(nn.Module):
         c = self.mix2(c.permute(0, 3, 1, 2).contiguous())
         b = self.dec1(b + F.pixel_shuffle(self.up1(c), 2))
         a = self.dec0(a + F.pixel_shuffle(self.up0(b), 2))
-        return self.head0(a), self.head1(a), self.head2(b), self.head3(c)
+        if self.config.output == "rgb":
+            return (guide[:, :3] + F.pixel_shuffle(self.rgb(a), 2),)
+        logits = self.head0(a), self.head1(a), self.head2(b), self.head3(c)
+        if not chroma:
+            return logits
+        return *logits, self.chroma0(a), self.chroma1(a), self.chroma2(b), self.chroma3(c)
+
+
+def start_chroma(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state without chroma heads, given those that filter colour differences as it filtered everything so far."""
+    state = dict(state)
+    for level in range(4):
+        for name in ("weight", "bias"):
+            source = state[f"head{level}.{name}"]
+            source = source[: (TAPS + 1) * 4] if level == 0 else source
+            state.setdefault(f"chroma{level}.{name}", source.clone())
+    return state
 
 
 def reach_px(config: ModelConfig) -> int:
