@@ -22,7 +22,8 @@ class Options:
     """Everything that changes the pixels of a result, and how it is computed.
 
     strength     0..1, blend of input (0, returned bit for bit) and filtered image (1).
-    robustness   share of pixels hidden from the network at inference, 0..0.9, or "auto".
+    robustness   share of pixels hidden from the network at inference, 0..0.9, or "auto": by the image's noise.
+    uncertainty  also predict how far the result may be off; four more predictions.
     layers       "beauty", "additive", "all" or names separated by commas.
     color, albedo, normal, depth, variance   LAYER or FILE[:LAYER]; None = found by name, "none" = do not use.
     tile_px      largest tile side, a multiple of 64 in 64..2048.
@@ -36,6 +37,7 @@ class Options:
     device: str = "auto"
     robustness: float | str = "auto"
     strength: float = 1.0
+    uncertainty: bool = False
     model: str = "base"
     layers: str = "beauty"
     alpha: str = "denoise"
@@ -62,6 +64,8 @@ class Options:
                 raise UsageError(f"{name} {value!r} is not known: use {', '.join(allowed)}")
         if not 0.0 <= self.strength <= 1.0:
             raise UsageError(f"strength {self.strength} is out of range: use 0 to 1")
+        if self.uncertainty and self.strength == 0.0:
+            raise UsageError("uncertainty needs a result: use a strength above 0")
         if self.robustness != "auto" and not (isinstance(self.robustness, int | float) and 0 <= self.robustness <= 0.9):
             raise UsageError(f"robustness {self.robustness!r} cannot be used: auto, or a number from 0 to 0.9")
         if self.tile_px % 64 or not 64 <= self.tile_px <= 2048:

@@ -96,7 +96,9 @@ class Filtered:
 
     `nearest_px` pixels had no trusted input at any level and took the nearest valid value;
     `distrusted_px` had confidence 0 (not finite in some layer of the group);
-    `left_out` names layers that left the joint group (more than 1 % not finite).
+    `left_out` names layers that left the joint group (more than 1 % not finite);
+    `uncertainty` (H, W) float32, on request: predicted standard deviation of the denoised beauty, in its unit, before
+    any blend with the input; `notes` say what was done against noise that the model does not know.
     """
 
     layers: Mapping[str, np.ndarray]
@@ -105,3 +107,5 @@ class Filtered:
     left_out: tuple[str, ...] = ()
     demodulated: bool = False
     exposure: float = 1.0
+    uncertainty: np.ndarray | None = None
+    notes: tuple[str, ...] = ()

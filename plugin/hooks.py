@@ -1,39 +1,59 @@
 """Host API: arrays in, arrays out, for renderers and scripts that hold their pixels in memory.
 
-    clean = mdenoise.denoise(color, albedo, normal)
+clean = mdenoise.denoise(color, albedo, normal)
 
-    with mdenoise.Denoiser() as denoiser:  # the model is loaded once
-        for frame in frames:
-            clean = denoiser(frame.color, frame.albedo, frame.normal)
+with mdenoise.Denoiser() as denoiser:  # the model is loaded once
+    for frame in frames:
+        denoiser(frame.color, frame.albedo, frame.normal, out=frame.color)
 """
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from threading import get_ident
 from typing import Any
 
 import numpy as np
 
-from mdenoise import engines, models, pipeline
+from mdenoise import arrays, engines, models, pipeline
 from mdenoise.config import Options
-from mdenoise.errors import InputError, UsageError
-from mdenoise.frame import Planes
+from mdenoise.errors import Cancelled, UsageError
+from mdenoise.filter import usable_cpus
 
-TYPES = (np.float16, np.float32, np.uint8, np.uint16)
+# While one call infers, others build guides and filter: on 2 cores two at once finish 16 % sooner than one by one, and
+# four no sooner than two. Each keeps the answers of its own last tiles, 142 bytes a pixel.
+AT_ONCE = 4
+_WAIT_S = 0.05  # how soon a call that waits for its turn asks `cancel` again
+_IN_CALL = {"layers", "color", "albedo", "normal", "depth", "variance", "uncertainty"}
 
 
 @dataclass(frozen=True)
 class Denoised:
-    """Result of a call with `layers`: `color` and every layer, each of the kind and type that it came in."""
+    """Result of a call with `layers` or `uncertainty`: `color` and every layer, each of the kind, type and shape that
+    it came in; `uncertainty` (H, W) float32, the standard deviation of the denoised colour in the unit of `color`
+    (steps of 1/255 for uint8), or None when it was not asked for."""
 
     color: Any
     layers: Mapping[str, Any] = field(default_factory=dict)
+    uncertainty: Any = None
 
 
 class Denoiser:
-    """A loaded model; make it once and call it many times, from any thread (calls are serialised)."""
+    """A loaded model: make it once and call it from any number of threads, several of which are served at once.
+
+    >>> import numpy as np
+    >>> image = np.random.default_rng(1).gamma(1.0, 0.5, (48, 64, 3)).astype(np.float32)
+    >>> with Denoiser(quality="fast") as denoiser:
+    ...     later = denoiser.submit(image)
+    ...     clean = denoiser(image, out=np.empty_like(image))
+    ...     bool((later.result() == clean).all())
+    True
+    """
 
     def __init__(
         self,
@@ -44,11 +64,13 @@ class Denoiser:
         quality: str = "balanced",
         **options: Any,
     ):
-        """`options` are further fields of `mdenoise.Options`, e.g. `tile_px`. Raises ModelError, EngineError."""
-        layer_names = sorted({"layers", "color", "albedo", "normal", "depth", "variance"} & set(options))
-        if layer_names:
-            name = layer_names[0]
-            raise UsageError(f"cannot make a Denoiser: {name} names a layer of a file; arrays go into the call")
+        """`options` are further fields of `mdenoise.Options`, e.g. `tile_px`; its `max_memory_mb` bounds each of the
+        calls that run at once. Raises UsageError, ModelError, EngineError."""
+        misplaced = sorted(_IN_CALL & set(options))
+        if misplaced:
+            name = misplaced[0]
+            why = "is asked for" if name == "uncertainty" else "names a layer of a file; arrays are given"
+            raise UsageError(f"cannot make a Denoiser: {name} {why} in the call")
         try:
             self.options = Options(
                 model=model, device=device, engine=engine, precision=precision, quality=quality, **options
@@ -57,7 +79,16 @@ class Denoiser:
             raise UsageError(f"cannot make a Denoiser: {str(error).removeprefix('Options.__init__() ')}") from None
         self.card = models.load_card(model)
         self._engine: engines.Engine | None = engines.open_engine(self.card, self.options)
-        self._lock = threading.Lock()
+        self._at_once = min(AT_ONCE, usable_cpus())
+        self._idle: queue.LifoQueue[engines.Engine] = queue.LifoQueue()  # the one used last has its memory at hand
+        for session in (self._engine, *(self._engine.session() for _ in range(self._at_once - 1))):
+            self._idle.put(session)
+        self._state = threading.Condition()
+        self._open_calls = 0  # running or submitted
+        self._callers: set[int] = set()  # threads that are inside a call
+        self._workers: set[int] = set()  # threads of `submit`
+        self._closed = False
+        self._pool: ThreadPoolExecutor | None = None
 
     def __call__(
         self,
@@ -70,6 +101,8 @@ class Denoiser:
         variance: Any = None,
         encoding: str | None = None,
         strength: float | None = None,
+        uncertainty: bool = False,
+        out: Any = None,
         progress: Callable[[float], None] | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> Any:
@@ -77,82 +110,120 @@ class Denoiser:
 
         Args:
             color: (H, W, C), C = 1, 3 or 4 (alpha last), or (H, W); float16/32 scene-linear radiance of any scale, or
-                uint8/16 encoded sRGB. NumPy, torch on the CPU, or anything with DLPack or `__array__`.
+                uint8/16 encoded sRGB. NumPy, torch on the CPU, or anything with DLPack or `__array__`; any strides,
+                read-only too. It is not copied, and float64 is computed in float32.
             albedo: (H, W, 3) in [0, 1], linear. normal: (H, W, 3) in [-1, 1], 0 where there is no surface.
             layers: more linear planes (H, W) or (H, W, C) to filter by the same weights; parts that add up to
                 `color` still add up afterwards.
             depth: (H, W) distance, any unit. variance: (H, W) of the mean luminance.
             encoding: "linear", "srgb", or "auto": integers are sRGB, floats linear.
+            strength: 0..1, blend of `color` (0) and the filtered image (1).
+            uncertainty: measure it, too, which takes longer.
+            out: array or tensor of color's type and shape that takes the result, `color` itself if you like. It is
+                written at the end, so a call that fails leaves it as it was.
+            progress: called with the share done, in (0, 1], after each tile, from the calling thread.
+            cancel: asked before each tile; once it answers True, the call raises Cancelled.
 
-        Returns the denoised image as the kind, type and shape of `color`, or a `Denoised` when `layers` is given.
-        Raises InputError for shapes and types that do not fit, Cancelled when `cancel` answered True.
+        Returns the denoised image as the kind, type and shape of `color` (or `out`), or a `Denoised` when `layers` or
+        `uncertainty` is given. Raises InputError for arrays that do not fit, UsageError, EngineError, Cancelled.
         """
-        if self._engine is None:
-            raise UsageError("this Denoiser is closed: make a new one")
-        image = to_numpy("color", color, (1, 3, 4))
-        height, width = image.shape[:2]
-        encoding = self.options.encoding if encoding is None else encoding
-        if encoding == "auto":
-            encoding = "srgb" if image.dtype.kind == "u" else "linear"
-        if encoding not in ("linear", "srgb"):
-            raise UsageError(f"encoding {encoding!r} is not known: use auto, linear or srgb")
-        guides = {
-            name: None if value is None else same_size(name, to_numpy(name, value, channels), height, width)
-            for name, value, channels in (
-                ("albedo", albedo, (3,)),
-                ("normal", normal, (3,)),
-                ("depth", depth, (1,)),
-                ("variance", variance, (1,)),
-            )
-        }
-        if guides["albedo"] is not None and guides["albedo"].dtype.kind == "u":
-            guides["albedo"] = guides["albedo"] / np.float32(np.iinfo(guides["albedo"].dtype).max)
-        for name in ("normal", "depth", "variance"):
-            if guides[name] is not None and guides[name].dtype.kind == "u":
-                raise InputError(f"cannot use {name} of type {guides[name].dtype}: use float16 or float32")
-        for name in ("depth", "variance"):
-            if guides[name] is not None:
-                guides[name] = guides[name].reshape(height, width)
-        flat = image.reshape(height, width, -1)
-        rgb = np.repeat(flat[..., :1], 3, axis=2) if flat.shape[2] == 1 else flat[..., :3]
-        extra = {
-            f"layer:{name}": same_size(name, to_numpy(name, value, None), height, width)
-            for name, value in (layers or {}).items()
-        }
-        scale = np.float32(np.iinfo(image.dtype).max) if image.dtype.kind == "u" else np.float32(1)
-        keeps_alpha = flat.shape[2] == 4 and self.options.alpha == "keep"
-        alpha = {"alpha": flat[..., 3]} if flat.shape[2] == 4 and not keeps_alpha else {}
-        planes = Planes(
-            color=rgb if scale == 1 else rgb / scale,
-            layers={"color": flat[..., :3], **alpha, **extra},
-            # All of them or none: parts of a grey image could not add up if only they were divided by the albedo.
-            demodulated=frozenset({"color", *extra}) if flat.shape[2] >= 3 else frozenset(),
-            encoding=encoding,
-            **guides,
+        image = arrays.read("color", color, (1, 3, 4))
+        memory = None if out is None else arrays.target(out, arrays.view("color", color))
+        planes = arrays.to_planes(
+            image,
+            {"albedo": albedo, "normal": normal, "depth": depth, "variance": variance},
+            {} if layers is None else layers,
+            self.options.encoding if encoding is None else encoding,
+            self.options.alpha == "keep",
         )
         options = self.options if strength is None else replace(self.options, strength=strength)
-        with self._lock:
-            done = pipeline.denoise_planes(
-                planes, self._engine, self.card, options, progress=progress, cancel=cancel
-            ).layers
-        result = done["color"]
-        if flat.shape[2] == 4:
-            opacity = flat[..., 3] if keeps_alpha else done["alpha"]
-            result = np.concatenate([result, opacity[..., None]], axis=2)
-        result = like(color, result.reshape(image.shape))
-        if layers is None:
+        if uncertainty:
+            options = replace(options, uncertainty=True)
+        with self._session(cancel) as engine:
+            done = pipeline.denoise_planes(planes, engine, self.card, options, progress=progress, cancel=cancel)
+        result = arrays.to_image(done.layers, image, memory)
+        result = arrays.like(color, result) if out is None else out
+        if layers is None and not uncertainty:
             return result
-        return Denoised(result, {name: like(value, done[f"layer:{name}"]) for name, value in layers.items()})
+        return Denoised(
+            result,
+            {name: arrays.like(layer, done.layers[f"layer:{name}"]) for name, layer in (layers or {}).items()},
+            arrays.wrap(color, done.uncertainty) if uncertainty else None,
+        )
+
+    def submit(self, color: Any, albedo: Any = None, normal: Any = None, **call: Any) -> Future[Any]:
+        """The same call on another thread; the future answers what it returns or raises. Leave the arrays alone until
+        then. Raises UsageError when this Denoiser is closed."""
+        with self._state:
+            self._refuse_closed()
+            if self._pool is None:
+                workers = self._workers  # not self, which would then live as long as the threads
+                self._pool = ThreadPoolExecutor(self._at_once, "mdenoise", lambda: workers.add(get_ident()))
+            self._open_calls += 1
+        future = self._pool.submit(self, color, albedo, normal, **call)
+        future.add_done_callback(lambda _: self._end())  # of one that was cancelled, too
+        return future
+
+    def warmup(self, height: int = 1080, width: int = 1920) -> None:
+        """Compile the model for images of this size, so that the first call takes no longer than the next."""
+        self(np.zeros((height, width, 3), np.float32))
 
     def close(self) -> None:
-        """Free the model; a closed Denoiser cannot be called."""
-        self._engine = None
+        """Free the model, after the calls that run or were submitted have ended; later ones raise UsageError."""
+        with self._state:
+            if get_ident() in self._callers | self._workers:
+                raise UsageError("cannot close a Denoiser from its own callback: close it after the call")
+            self._closed = True
+            self._state.wait_for(lambda: self._open_calls == 0)
+            pool, self._pool, self._engine = self._pool, None, None
+            self._idle = queue.LifoQueue()
+            self._workers.clear()
+        if pool is not None:
+            pool.shutdown()
 
     def __enter__(self) -> Denoiser:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _session(self, cancel: Callable[[], bool] | None) -> Iterator[engines.Engine]:
+        """An engine for this thread alone, once one is idle."""
+        caller = get_ident()
+        with self._state:
+            if caller not in self._workers:  # what was submitted before `close` is still done
+                self._refuse_closed()
+            if caller in self._callers:  # it could wait for itself for ever
+                raise UsageError("cannot call a Denoiser from its own callback: make another Denoiser")
+            self._callers.add(caller)
+            self._open_calls += 1
+        try:
+            session = self._take(cancel)
+            try:
+                yield session
+            finally:
+                self._idle.put(session)
+        finally:
+            self._callers.discard(caller)
+            self._end()
+
+    def _take(self, cancel: Callable[[], bool] | None) -> engines.Engine:
+        while True:
+            try:
+                return self._idle.get(timeout=None if cancel is None else _WAIT_S)
+            except queue.Empty:
+                if cancel is not None and cancel():
+                    raise Cancelled("stopped before its turn came; nothing was written") from None
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise UsageError("this Denoiser is closed: make a new one")
+
+    def _end(self) -> None:
+        with self._state:
+            self._open_calls -= 1
+            self._state.notify_all()
 
 
 def denoise(
@@ -164,6 +235,7 @@ def denoise(
     encoding: str = "auto",
     strength: float = 1.0,
     quality: str = "balanced",
+    uncertainty: bool = False,
 ) -> Any:
     """Denoise one image with the default model, which stays loaded for the next call. See `Denoiser.__call__`.
 
@@ -176,48 +248,10 @@ def denoise(
     with _default_lock:
         if quality not in _defaults:
             _defaults[quality] = Denoiser(quality=quality)
-    return _defaults[quality](color, albedo, normal, layers=layers, encoding=encoding, strength=strength)
+    return _defaults[quality](
+        color, albedo, normal, layers=layers, encoding=encoding, strength=strength, uncertainty=uncertainty
+    )
 
 
 _defaults: dict[str, Denoiser] = {}
 _default_lock = threading.Lock()
-
-
-def to_numpy(name: str, value: Any, channels: tuple[int, ...] | None) -> np.ndarray:
-    """An array of a supported type and 2 or 3 dimensions, without a copy where the source allows it."""
-    try:
-        array = (
-            value
-            if isinstance(value, np.ndarray)
-            else np.from_dlpack(value)
-            if hasattr(value, "__dlpack__")
-            else np.asarray(value)
-        )
-    except Exception as error:
-        raise InputError(f"cannot read {name}: {type(value).__name__} is not an array on the CPU ({error})") from None
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    if array.dtype.type not in TYPES:
-        raise InputError(f"cannot denoise {name} of type {array.dtype}: use float16, float32, uint8 or uint16")
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        raise InputError(f"cannot denoise {name} of shape {array.shape}: use (H, W) or (H, W, C)")
-    count = array.shape[2] if array.ndim == 3 else 1
-    if channels is not None and count not in channels:
-        hint = " (channels come last: transpose it)" if array.ndim == 3 and array.shape[0] in channels else ""
-        raise InputError(f"cannot denoise {name} with {count} channels: use {' or '.join(map(str, channels))}{hint}")
-    return array
-
-
-def same_size(name: str, array: np.ndarray, height: int, width: int) -> np.ndarray:
-    if array.shape[:2] != (height, width):
-        raise InputError(f"cannot use {name} of size {array.shape[1]}x{array.shape[0]}: color is {width}x{height}")
-    return array
-
-
-def like(source: Any, result: np.ndarray) -> Any:
-    """`result` as the kind of array that `source` is."""
-    if isinstance(source, np.ndarray):
-        return result.astype(source.dtype, copy=False)
-    if type(source).__module__.partition(".")[0] == "torch":
-        return source.new_tensor(result)  # of its type and device, without importing torch here
-    return result

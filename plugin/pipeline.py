@@ -67,7 +67,7 @@ def denoise_file(
         src,
         dst,
         "; ".join(job.roles.line() for job in jobs),
-        tuple(note for job in jobs for note in job.notes),
+        tuple(note for one in (*jobs, *results) for note in one.notes),
         jobs[0].planes.color.shape[1],
         jobs[0].planes.color.shape[0],
         time.perf_counter() - started,
@@ -90,34 +90,43 @@ def denoise_planes(
     """Filter every layer of `planes` by weights predicted from its guide; each keeps its shape and type."""
     if options.strength == 0.0:
         return Filtered({name: layer.copy() for name, layer in planes.layers.items()})
-    passes = predict.passes(planes, options)
-    look = passes[0].look
+    work = predict.plan(planes, card, options)
+    look = work.look
     height, width = planes.color.shape[:2]
     tile_px, overlap_px = tile_limit(options, look), options.overlap_px
     if overlap_px is None:  # small tiles cannot afford all of it
         overlap_px = min(OVERLAP_PX[options.quality], (tile_px - tiles.GRID_PX) // 64 * 32)
     plan = tiles.plan(height, width, tile_px=tile_px, overlap_px=overlap_px, reach_px=card.reach_px)
     outputs = {name: np.empty_like(layer) for name, layer in planes.layers.items()}
+    unsure = np.empty((height, width), np.float32) if work.probes else None
     counts = {"nearest": 0, "tiles": 0}
 
     def tile(place: tiles.Tile) -> np.ndarray:
         if cancel is not None and cancel():
             raise Cancelled("stopped before the end; nothing was written")
-        total = None
-        for one in passes:
-            result, nearest = predict.filter_tile(one, place, engine)
-            total = result if total is None else total + result
+        result, nearest = predict.predict_tile(work, place, engine)
         counts["nearest"] += nearest
         counts["tiles"] += 1
         if progress is not None:
             progress(counts["tiles"] / len(plan))
-        return total if len(passes) == 1 else total / len(passes)
+        return result
 
     def emit(y: int, rows: np.ndarray) -> None:
         store_rows(planes, look, outputs, y, rows, options.strength)
+        if unsure is not None:
+            unsure[y : y + rows.shape[0]] = rows[..., -1]
 
-    tiles.run(plan, look.channels, tile, emit)
-    return Filtered(outputs, counts["nearest"], look.distrusted_px, look.left_out, look.demodulated, look.exposure)
+    tiles.run(plan, work.channels, tile, emit)
+    return Filtered(
+        outputs,
+        counts["nearest"],
+        look.distrusted_px,
+        look.left_out,
+        look.demodulated,
+        look.exposure,
+        unsure,
+        work.notes,
+    )
 
 
 def tile_limit(options: Options, look: predict.Look) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mdenoise import guide
+from mdenoise import guide, noise
 from mdenoise.adapters import adapter_for
 from mdenoise.config import Options
 from mdenoise.errors import InputError, UsageError
@@ -34,9 +34,14 @@ def describe_file(path: Path, options: Options) -> dict[str, Any]:
 
 def noise_of(planes: Planes) -> dict[str, float]:
     """`noise`: standard deviation in the domain that the network sees, where mid grey is 0.5 and white 1, so that
-    numbers of HDR and encoded images compare; `exposure`: the factor on linear radiance that leads there."""
+    numbers of HDR and encoded images compare; `exposure`: the factor on linear radiance that leads there. Of encoded
+    images also what `--robustness auto` goes by."""
     if planes.encoding != "linear":
-        return {"noise": guide.noise_level(planes.color), "exposure": 1.0}
+        found, _ = noise.measure_noise(planes.color)
+        return {
+            "noise": found.level, "exposure": 1.0, "noise_correlation": found.correlation[0],
+            "noise_extent_px": found.extent_px, "impulse_share": found.impulse_share,
+        }
     exposure = guide.exposure(planes.color)
     return {"noise": guide.exposed_noise_level(planes.color, exposure), "exposure": exposure}
 
@@ -63,5 +68,8 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"    layers that add up to the colour: {image['additive']}"
         if "noise" in image:
             yield f"    noise {image['noise']:.3f} (deviation; mid grey is 0.5), exposure x{image['exposure']:.3g}"
+        if "noise_extent_px" in image:
+            reach = f"{image['noise_correlation']:.2f}, over {image['noise_extent_px']} px"
+            yield f"    neighbours correlated by {reach}; {image['impulse_share']:.2%} impulses"
     if "error" in facts:
         yield f"  {facts['error']}"

@@ -453,7 +453,7 @@ def test_denoising_opens_no_socket_and_starts_no_process(here):
     assert done.stdout == "a.denoised.exr\n"
 
 
-@pytest.mark.parametrize(("command", "extra"), [("train", "train"), ("export", "train")])
+@pytest.mark.parametrize(("command", "extra"), [("prepare", "train"), ("train", "train"), ("export", "train")])
 def test_missing_extra_is_one_line(here, command, extra):
     call = f"from mdenoise.cli import main; sys.exit(main([{command!r}, '--help']))"
     code = f"import sys; sys.modules['torch'] = None; {call}"

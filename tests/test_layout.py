@@ -20,16 +20,19 @@ FOLDERS = {
 # A module may import those of its own row and of the rows below it.
 ROWS = (
     ("cli",),
-    ("watch", "spool", "batch", "report", "doctor", "inputs"),
-    ("hooks", "pipeline", "predict", "compat"),
-    ("adapters", "engines", "tiles", "filter", "guide", "models"),
+    ("watch", "posthook", "postframe", "spool", "batch", "report", "doctor", "inputs"),
+    ("hooks", "pipeline", "predict", "look", "tile_guide", "robustness", "compat"),
+    ("adapters", "arrays", "engines", "tiles", "filter", "guide", "models", "noise", "masks", "chroma", "uncertainty"),
     ("frame", "config", "atomic", "sequences", "_native"),
     ("errors",),
 )
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}
 SHARED_WITH_TRAINING = {"frame", "config", "errors", "guide", "filter"}
 PUBLIC = {"", *mdenoise.__all__}  # "": the package itself, as `import mdenoise`
-USES_PUBLIC = {"mdenoise.training.evaluate", "mdenoise.exporters.parity"}
+BLENDER = "mdenoise.integrations.blender.extension"
+USES_PUBLIC = {f"mdenoise.training.{name}" for name in ("evaluate", "photos", "compare", "uncertainty")}
+USES_PUBLIC.add("mdenoise.exporters.parity")
+READS_FILES = {"mdenoise.training.pairing"}  # as the product does
 
 
 def find_sources() -> dict[str, Path]:
@@ -53,6 +56,8 @@ def imports_of(module: str) -> list[tuple[str, bool]]:
     def visit(node: ast.AST, at_import: bool) -> None:
         if isinstance(node, ast.Import):
             found.extend((alias.name, at_import) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and module.startswith(BLENDER) and node.level:
+            pass  # an extension cannot know its own name: Blender chooses it when it installs one
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} line {node.lineno}: relative import"
             for alias in node.names:
@@ -85,7 +90,7 @@ def may_import(module: str, name: str) -> bool:
     if package in ("", "__main__"):  # the public names come from anywhere, and late
         return True
     if package == "training":
-        return target in SHARED_WITH_TRAINING | public
+        return target in SHARED_WITH_TRAINING | public | ({"adapters"} if module in READS_FILES else set())
     if package == "exporters":
         return name == "mdenoise.training.model" or target in SHARED_WITH_TRAINING | {"models", "engines"} | public
     if package == "integrations":

@@ -13,13 +13,15 @@ from mdenoise.errors import EngineError
 from mdenoise.frame import Filtered, Frame
 
 _HALF_MAX = 65504.0
+UNCERTAINTY = "mdenoise.uncertainty.Y"
 
 
 def restore(frame: Frame, jobs: Sequence[Job], results: Sequence[Filtered], provenance: Mapping[str, str]) -> Frame:
     """The frame with the filtered planes in place, each in its channel's own type, and with a provenance stamp.
 
-    `provenance` becomes string attributes `mdenoise:<name>` of the first part and of every changed one. Parts whose
-    compression would change untouched channels are set to ZIP.
+    Where there is an uncertainty it becomes a channel `mdenoise.uncertainty.Y` beside the colour. `provenance` becomes
+    string attributes `mdenoise:<name>` of the first part and of every changed one. Parts whose compression would
+    change untouched channels are set to ZIP.
     """
     planes: dict[tuple[int, str], np.ndarray] = {}
     for job, filtered in zip(jobs, results, strict=True):
@@ -27,9 +29,11 @@ def restore(frame: Frame, jobs: Sequence[Job], results: Sequence[Filtered], prov
     touched = frozenset().union(*(job.touched for job in jobs))
     stamp = {f"mdenoise:{name.removeprefix('mdenoise:')}": value.encode("utf-8", "replace").decode("utf-8")
              for name, value in provenance.items()}
+    added = _uncertainties(frame, jobs, results)
     parts = []
     for index, part in enumerate(frame.parts):
         channels = {name: planes.get((index, name), plane) for name, plane in part.channels.items()}
+        channels |= added.get(index, {})
         header = dict(part.header)
         if would_change(index, part, touched):
             import OpenEXR
@@ -39,6 +43,24 @@ def restore(frame: Frame, jobs: Sequence[Job], results: Sequence[Filtered], prov
             header |= stamp
         parts.append(replace(part, header=header, channels=channels))
     return replace(frame, parts=tuple(parts))
+
+
+def _uncertainties(
+    frame: Frame, jobs: Sequence[Job], results: Sequence[Filtered],
+) -> dict[int, dict[str, np.ndarray]]:
+    """The uncertainty of each job as one more channel beside its colour, by part; one of an earlier run is replaced."""
+    added: dict[int, dict[str, np.ndarray]] = {}
+    for job, filtered in zip(jobs, results, strict=True):
+        if filtered.uncertainty is None:
+            continue
+        color = job.roles.color
+        part, new = frame.parts[color.part], added.setdefault(color.part, {})
+        several = sum(other.roles.color.part == color.part for other in jobs) > 1  # the views of one part
+        name = f"{job.roles.view}.{UNCERTAINTY}" if several and job.roles.view else UNCERTAINTY
+        kind = part.channels[color.channels[0]].dtype
+        limit = _HALF_MAX if kind == np.float16 else np.finfo(np.float32).max
+        new[name] = np.minimum(filtered.uncertainty, limit).astype(kind)
+    return added
 
 
 def _restore_job(frame: Frame, job: Job, filtered: Filtered, planes: dict[tuple[int, str], np.ndarray]) -> None:

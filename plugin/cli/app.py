@@ -12,7 +12,7 @@ import click
 from mdenoise.cli import console
 from mdenoise.errors import Cancelled, MDenoiseError
 
-_COMMANDS = ("denoise", "info", "watch", "train", "evaluate", "export")
+_COMMANDS = ("denoise", "info", "watch", "hook", "post", "farm", "prepare", "train", "evaluate", "export")
 _CLASHES_SHOWN = 20
 
 
@@ -25,7 +25,7 @@ class App(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        module = "kit" if name in ("train", "evaluate", "export") else name
+        module = "kit" if name in ("prepare", "train", "evaluate", "export") else name
         return getattr(importlib.import_module(f"mdenoise.cli.{module}"), name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

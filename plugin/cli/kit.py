@@ -1,4 +1,4 @@
-"""`mdenoise train|evaluate|export`: the training kit's own programs, mounted only when named."""
+"""`mdenoise prepare|train|evaluate|export`: the training kit's own programs, mounted only when named."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def _start(command: str, module: str, extra: str, arguments: tuple[str, ...]) ->
         if package in _OURS:
             raise
         raise EngineError(f'mdenoise {command} needs {package}: pip install "mdenoise[{extra}]"') from None
+
+
+@click.command(context_settings=_PASS_ON, short_help="Make your own images ready for training (extra: train).")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def prepare(arguments: tuple[str, ...]) -> int:
+    return _start("prepare", "mdenoise.training.prepare", "train", arguments)
 
 
 @click.command(context_settings=_PASS_ON, short_help="Train a model (extra: train).")

@@ -29,6 +29,10 @@ def _option(flag: str, name: str, type_: Any, help_: str, metavar: str | None = 
     return click.option(flag, name, type=type_, metavar=metavar, help=help_, envvar=envvar)
 
 
+def _flag(flag: str, name: str, help_: str) -> Callable[..., Any]:
+    return click.option(flag, name, is_flag=True, default=None, help=help_, envvar=f"MDENOISE_{flag[2:].upper()}")
+
+
 HELP = {"help_option_names": ["-h", "--help"]}
 _LAYER = "LAYER|FILE[:LAYER]"
 _PIXELS = (
@@ -36,6 +40,7 @@ _PIXELS = (
     _option("--strength", "strength", float, "Blend of input (0) and result (1) [1].", "0..1"),
     _option("--robustness", "robustness", _Robustness(), "Share of pixels hidden from the network [auto].",
             "auto|0..0.9"),
+    _flag("--uncertainty", "uncertainty", "Add a layer: how far the result may be off; 4 more predictions."),
     _option("--layers", "layers", str, "What is denoised: beauty, additive, all, or names [beauty].",
             "beauty|additive|all|LIST"),
     _option("--alpha", "alpha", click.Choice(config.ALPHAS), "Alpha by the same weights, or untouched [denoise]."),

@@ -10,15 +10,21 @@ from mdenoise.config import Options
 from mdenoise.errors import EngineError
 from mdenoise.models import ModelCard
 
+LEVELS = ("level0", "level1", "level2", "level3")
+CHROMA = ("chroma0", "chroma1", "chroma2", "chroma3")
+
 
 class Engine(Protocol):
     """`name` and `precision` are printed. `predict` takes (1, 16, H, W) float32, H and W multiples of 64, and answers
-    four float32 arrays, whose memory is valid until the next call from the same thread."""
+    four float32 arrays, or eight with `chroma` where the card has it; their memory is valid until the next call. One
+    thread at a time; `session` answers the same engine for one more thread, which shares the compiled models."""
 
     name: str
     precision: str
 
-    def predict(self, guide: np.ndarray) -> tuple[np.ndarray, ...]: ...
+    def predict(self, guide: np.ndarray, chroma: bool = False) -> tuple[np.ndarray, ...]: ...
+
+    def session(self) -> Engine: ...
 
 
 def open_engine(card: ModelCard, options: Options) -> Engine:

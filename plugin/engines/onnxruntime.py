@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mdenoise.engines import CHROMA, LEVELS
 from mdenoise.errors import EngineError
 from mdenoise.models import ModelCard
 
@@ -30,5 +31,10 @@ class OnnxRuntimeEngine:
             name = card.path.name
             raise EngineError(f"engine onnxruntime cannot load {name}: {line}. Try --engine openvino") from None
 
-    def predict(self, guide: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(self._session.run(None, {"guide": guide}))
+    def session(self) -> OnnxRuntimeEngine:
+        """This engine for one more thread: itself, as every answer has memory of its own."""
+        return self
+
+    def predict(self, guide: np.ndarray, chroma: bool = False) -> tuple[np.ndarray, ...]:
+        # What no named output needs is not computed.
+        return tuple(self._session.run([*LEVELS, *CHROMA] if chroma else [*LEVELS], {"guide": guide}))

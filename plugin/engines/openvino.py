@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+from mdenoise.engines import CHROMA, LEVELS
 from mdenoise.errors import EngineError
 from mdenoise.models import ModelCard
 
@@ -64,12 +68,25 @@ class OpenVinoEngine:
         self.precision = precision
         cache = cache_folder()
         if cache is not None:
-            self._core.set_property({"CACHE_DIR": str(cache)})
+            # A folder for each model: OpenVINO's own key takes two that differ in a few constants for the same.
+            self._core.set_property({"CACHE_DIR": str(cache / card.sha256[:16])})
         self._path = card.path
-        self._compiled: dict[tuple[int, ...], object] = {}
+        self._has_chroma = card.chroma
+        self._models: dict[tuple[int, ...], Any] = {}  # by shape and chroma; compiled, shared by all sessions
+        self._lock = threading.Lock()
+        self._requests: dict[tuple[int, ...], Any] = {}  # of this session alone: they own the outputs' memory
 
-    def _compile(self, shape: tuple[int, ...]):
+    def session(self) -> OpenVinoEngine:
+        """This engine for one more thread: compiled models are shared, the memory of answers is not."""
+        twin = copy.copy(self)
+        twin._requests = {}
+        return twin
+
+    def _compile(self, shape: tuple[int, ...], chroma: bool) -> Any:
         model = self._core.read_model(self._path)
+        if self._has_chroma and not chroma:  # as a graph of its own, so that the others are not computed
+            results = [model.output(name).get_node() for name in LEVELS]
+            model = import_openvino().Model(results, model.get_parameters(), "predict")
         model.reshape(list(shape))
         return self._core.compile_model(
             model,
@@ -80,17 +97,31 @@ class OpenVinoEngine:
                 "INFERENCE_NUM_THREADS": cpu_count(),
                 "ENABLE_CPU_PINNING": False,
             },
-        ).create_infer_request()
+        )
 
-    def predict(self, guide: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _request(self, shape: tuple[int, ...], chroma: bool) -> Any:
+        request = self._requests.pop((*shape, chroma), None)
+        if request is None:
+            with self._lock:  # the first of several threads compiles, the others take what it made
+                model = self._models.pop((*shape, chroma), None) or self._compile(shape, chroma)
+                keep_last(self._models, (*shape, chroma), model)
+            request = model.create_infer_request()
+        return request
+
+    def predict(self, guide: np.ndarray, chroma: bool = False) -> tuple[np.ndarray, ...]:
         try:
-            request = self._compiled.pop(guide.shape, None) or self._compile(guide.shape)
+            request = self._request(guide.shape, chroma)
             request.infer([guide], share_inputs=True)
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1]
             name = self._path.name
             raise EngineError(f"engine openvino cannot run {name}: {line}. Try --engine onnxruntime") from None
-        self._compiled[guide.shape] = request  # the last used comes last
-        if len(self._compiled) > SIZES_KEPT:
-            del self._compiled[next(iter(self._compiled))]
-        return tuple(request.get_output_tensor(i).data for i in range(4))
+        keep_last(self._requests, (*guide.shape, chroma), request)
+        return tuple(request.get_tensor(name).data for name in (LEVELS + CHROMA if chroma else LEVELS))
+
+
+def keep_last(kept: dict[tuple[int, ...], Any], key: tuple[int, ...], value: Any) -> None:
+    """Put `value` last, and drop the one that was not used for longest when there are too many."""
+    kept[key] = value
+    if len(kept) > SIZES_KEPT:
+        del kept[next(iter(kept))]

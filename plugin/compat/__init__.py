@@ -1,0 +1,1 @@
+"""mdenoise under the names and calls of other denoisers."""

@@ -1,0 +1,76 @@
+"""What is measured once per image, never per tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mdenoise import guide as g
+from mdenoise.config import Options
+from mdenoise.frame import Planes
+from mdenoise.masks import Pattern
+from mdenoise.robustness import Curve
+
+LEAVES_GROUP = 0.01  # a layer with a larger share of values that are not finite must not mask the others
+
+
+@dataclass(frozen=True)
+class Look:
+    """`groups` lists the layers that share one mask; `hidden_ratio` and `offset` are those of `masks.scattered`.
+
+    hidden_px, curve  impulses and the map to the model's level of noise, of `robustness`; None = none.
+    """
+
+    exposure: float
+    depth_median: float | None
+    demodulated: bool
+    groups: tuple[tuple[str, ...], ...]
+    left_out: tuple[str, ...]
+    hidden_ratio: float
+    distrusted_px: int
+
+    columns: dict[str, slice]
+    channels: int
+    offset: float = 0.0
+    pattern: Pattern | None = None
+    hidden_px: np.ndarray | None = None
+    curve: Curve | None = None
+    chroma: bool = False
+
+
+def measure(planes: Planes, options: Options) -> Look:
+    linear = planes.encoding == "linear"
+    exposure = g.exposure(planes.color) if linear else 1.0
+    demodulated = (
+        linear
+        and planes.albedo is not None
+        and bool(planes.demodulated)
+        and g.albedo_is_cleaner(planes.color, planes.albedo, exposure)
+    )
+    finite = {name: g.trusted_px(layer) for name, layer in planes.layers.items()}
+    first = next(iter(planes.layers))  # the beauty: it is the guide and never leaves
+    left_out = tuple(
+        n for n, ok in finite.items() if n != first and ok.size - np.count_nonzero(ok) > LEAVES_GROUP * ok.size
+    )
+    joint = tuple(n for n in planes.layers if n not in left_out)
+    distrusted = ~g.trusted_px(planes.color)
+    for name in joint:
+        distrusted |= ~finite[name]
+    columns, start = {}, 0
+    for name, layer in planes.layers.items():
+        count = layer.shape[2] if layer.ndim == 3 else 1
+        columns[name] = slice(start, start + count)
+        start += count
+    hidden_ratio = 0.0 if options.robustness == "auto" else float(options.robustness)
+    return Look(
+        exposure,
+        None if planes.depth is None else g.depth_median(planes.depth),
+        demodulated,
+        (joint, *((n,) for n in left_out)),
+        left_out,
+        hidden_ratio,
+        int(np.count_nonzero(distrusted)),
+        columns,
+        start,
+    )
