@@ -8,6 +8,7 @@ Definitions are in `degrade.py` and `isp.py`, one function each; the strengths o
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def add(clean: np.ndarray, family: str, level: float, seed: int, protocol: str =
     if protocol not in PROTOCOLS:
         raise UsageError(f"noise protocol {protocol!r} is not known: use {' or '.join(PROTOCOLS)}")
     kind = FAMILIES[family]
-    if level not in kind.levels and (kind.listed or level < 0):
+    if level not in kind.levels and (kind.listed or not 0 <= level < math.inf):
         raise UsageError(f"noise {family} has no level {level}: use {', '.join(f'{x:g}' for x in kind.levels)}")
     if clean.dtype != np.uint8 or clean.ndim != 3 or clean.shape[2] != 3:
         raise UsageError(f"cannot add noise to {clean.dtype} of shape {clean.shape}: use (H, W, 3) uint8")
@@ -136,7 +137,8 @@ def draw_correlated(x: np.ndarray, rng: Rng, without: frozenset[str]) -> np.ndar
 
 def draw_salt_and_pepper(x: np.ndarray, rng: Rng, without: frozenset[str]) -> np.ndarray:
     density, per_pixel = 0.1 * rng.random() ** 1.5, bool(rng.random() < 0.4)
-    y = degrade.gaussian(x, 20 * rng.random(), rng) if rng.random() < 0.4 else x
+    grainy = rng.random() < 0.4 and "gaussian" not in without
+    y = degrade.gaussian(x, 20 * rng.random(), rng) if grainy else x
     return degrade.salt_and_pepper(y, density, rng, per_pixel)
 
 
