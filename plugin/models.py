@@ -21,7 +21,8 @@ class ModelCard:
     reach_px   the largest distance at which an input changes an output.
     chroma     the graph has a second kernel set, for the colour differences of encoded images.
     sigma      the one level of Gaussian noise, of 255, that the network was trained on; 0 = blind, made for any.
-    robustness   which measures `--robustness auto` may take for this network, by name; {} = all.
+    robustness   which measures `--robustness auto` may take for this network, by name; {} = impulses and level
+               (phase grids only where a card asks for them).
     """
 
     name: str

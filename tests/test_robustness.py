@@ -153,9 +153,10 @@ def test_grid_by_the_reach_of_the_noise(reach, passes):
     for axis in (0, 1):
         noise = sum(np.roll(noise, step, axis) for step in range(reach + 1)) / (reach + 1)
     image = np.clip(0.5 + noise, 0, 1).astype(np.float32)
-    card = replace(models.load_card(), robustness={})
-    measures = robustness.choose(Planes(image, {"color": image}, encoding="srgb"), card, Options())
-    assert len(measures.patterns) == passes
+    planes = Planes(image, {"color": image}, encoding="srgb")
+    card = replace(models.load_card(), robustness={"grid": True})
+    assert len(robustness.choose(planes, card, Options()).patterns) == passes
+    assert robustness.choose(planes, replace(card, robustness={}), Options()).patterns == ()  # a card has to ask
 
 
 def test_level_curve_gives_the_noise_the_models_level():
