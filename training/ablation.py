@@ -1,0 +1,133 @@
+r"""What earns the gain: pixels or kernels, each without masks, with input masks, attention masks, and both.
+
+    python -m mdenoise.training.ablation --photos DIR --data DIR --out runs/ablation --steps 600
+
+Every network is trained for the same steps on the same patches, on Gaussian noise of sigma = 15 alone, and tested on
+noise that it never saw: in torch, one pass, no measure taken at inference. A run that is done is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from mdenoise.errors import InputError, MDenoiseError
+from mdenoise.training import data as patches
+from mdenoise.training import noise
+from mdenoise.training.model import KernelNet
+from mdenoise.training.tables import machine, table
+from mdenoise.training.train import TrainConfig, forward, load_preset, train
+
+GRID_PX = 64
+NOISES = (("gaussian", 15), ("gaussian", 50), ("poisson", 3.5), ("speckle", 0.04), ("salt_and_pepper", 0.02))
+NOISES += (("correlated", 55),)
+MASKS = {
+    "no masks": dict(input_share=0.0, attention_share=0.0),
+    "input": dict(attention_share=0.0),
+    "attention": dict(input_share=0.0),
+    "both": {},
+}
+
+
+def grid(base: TrainConfig, steps: int, seed: int) -> dict[str, TrainConfig]:
+    """The eight runs by name; all but output and masks is equal."""
+    runs = {}
+    for output in ("rgb", "kernels"):
+        model = replace(base.model, output=output, chroma=base.model.chroma and output == "kernels")
+        for name, masks in MASKS.items():
+            config = replace(base, steps=steps, minutes=0.0, seed=seed, model=model, masks=replace(base.masks, **masks))
+            runs[f"{output}, {name}"] = config
+    return runs
+
+
+@torch.no_grad()
+def denoise_photo(net: KernelNet, image: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """(H, W, 3) uint8 -> uint8, one pass of a torch network over the whole image."""
+    height, width = image.shape[:2]
+    rows, cols = -height % GRID_PX, -width % GRID_PX
+    noisy = torch.from_numpy(np.pad(image, ((0, rows), (0, cols), (0, 0)))).permute(2, 0, 1)[None].float() / 255
+    inside = torch.zeros(1, 1, height + rows, width + cols)
+    inside[..., :height, :width] = 1
+    zeros = torch.zeros_like(inside)
+    batch = patches.Batch(
+        noisy=noisy,
+        clean=noisy,
+        albedo=torch.zeros_like(noisy),
+        normal=torch.zeros_like(noisy),
+        depth=zeros,
+        variance=zeros,
+        flags=zeros.expand(1, 4, -1, -1),
+        linear=torch.zeros(1, 1, 1, 1),
+        demodulate=torch.zeros(1, 1, 1, 1),
+        inside=inside,
+        trusted=inside,
+        confidence=inside,
+    )
+    output = forward(net, batch, config, masked=False)[0, :, :height, :width].clamp(0, 1)
+    return (output * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def psnr(image: np.ndarray, truth: np.ndarray) -> float:
+    """RGB PSNR in dB of uint8 images without their outermost pixels."""
+    error = image[1:-1, 1:-1].astype(np.float64) - truth[1:-1, 1:-1]
+    return float(10 * np.log10(255**2 / np.mean(error**2)))
+
+
+def evaluate(weights: Path, config: TrainConfig, images: list[np.ndarray]) -> dict[str, float]:
+    """Mean PSNR in dB for every noise of the table."""
+    net = KernelNet(config.model).to(memory_format=torch.channels_last)
+    net.load_state_dict(load_file(weights))
+    net.eval()
+    scores = {}
+    for family, level in NOISES:
+        pairs = ((noise.add(image, family, level, seed), image) for seed, image in enumerate(images))
+        scores[f"{family} {level:g}"] = float(np.mean([psnr(denoise_photo(net, y, config), x) for y, x in pairs]))
+    return scores
+
+
+def load_images(folder: Path, count: int) -> list[np.ndarray]:
+    from PIL import Image
+
+    files = sorted(p for p in folder.glob("*") if p.suffix in (".webp", ".png"))[:count]
+    if not files:
+        raise InputError(f"cannot read test images: {folder} holds no .webp or .png. Name its parent with --data")
+    return [np.asarray(Image.open(p).convert("RGB")) for p in files]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder with photos.csv and photos/")
+    parser.add_argument("--data", type=Path, required=True, help="folder with test/cbsd68")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--images", type=int, default=24, help="the first N of CBSD68")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of preset sigma15")
+    args = parser.parse_args(argv)
+    images = load_images(args.data / "test" / "cbsd68", args.images)
+    results: dict[str, dict[str, float]] = {}
+    for name, config in grid(load_preset("sigma15", args.set), args.steps, args.seed).items():
+        out = args.out / f"{name.replace(', ', '-').replace(' ', '-')}-{args.seed}"
+        record = out / "scores.json"
+        if not record.is_file():
+            train(config, args.photos, out, resume=True)
+            record.write_text(json.dumps(evaluate(out / "ema.safetensors", config, images), indent=1) + "\n", "utf-8")
+        results[name] = json.loads(record.read_text("utf-8"))
+        print(name, results[name], flush=True)
+    header = ["network", *next(iter(results.values()))]
+    print(f"\nPSNR, dB; {len(images)} images of CBSD68; {args.steps} steps each; torch, {machine()}\n")
+    print(table(header, [[name, *(f"{v:.2f}" for v in scores.values())] for name, scores in results.items()]))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except MDenoiseError as error:
+        sys.exit(str(error))
