@@ -44,6 +44,7 @@ class DataConfig:
     drop_normal: float = 0.25
     drop_depth: float = 0.5
     drop_variance: float = 0.85
+    drop_all: float = 0.1  # colour alone: with too few of these the network takes such renders for photographs
     scene_pool: int = 48
     scene_reuse: int = 8
 
@@ -204,10 +205,11 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
     scale = g.KEY * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.8 - log_mean)
     clean, noisy, variance = clean * scale, noisy * scale, variance * scale.square()
 
-    keep_albedo = (rand(b, 1, 1, 1) >= config.drop_albedo).float()
-    keep_normal = (rand(b, 1, 1, 1) >= config.drop_normal).float()
-    keep_depth = (rand(b, 1, 1, 1) >= config.drop_depth).float()
-    keep_variance = (rand(b, 1, 1, 1) >= config.drop_variance).float()
+    any_kept = (rand(b, 1, 1, 1) >= config.drop_all).float()
+    keep_albedo = any_kept * (rand(b, 1, 1, 1) >= config.drop_albedo).float()
+    keep_normal = any_kept * (rand(b, 1, 1, 1) >= config.drop_normal).float()
+    keep_depth = any_kept * (rand(b, 1, 1, 1) >= config.drop_depth).float()
+    keep_variance = any_kept * (rand(b, 1, 1, 1) >= config.drop_variance).float()
     near = depth.flatten(1).median(1).values.view(b, 1, 1, 1)
     far = depth > 1e4 * near
     log_depth = torch.where(far, 1.0, (torch.log2(depth.clamp_min(1e-4) / near) / 4.0).clamp(-1, 1))
