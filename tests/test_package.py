@@ -33,7 +33,13 @@ def test_wheel_holds_the_compiled_filter(wheel_names):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["weights/base.onnx", "weights/base.json", "py.typed", "_native.pyi", "training/__init__.py"]
+    "name",
+    [
+        *("weights/base.onnx", "weights/base.json", "weights/photo.onnx", "weights/photo.json"),
+        *("py.typed", "_native.pyi", "training/__init__.py", "training/weights/base.safetensors"),
+        "integrations/openjd/mdenoise.template.yaml",
+        "integrations/blender/extension/blender_manifest.toml",
+    ],
 )
 def test_wheel_holds(wheel_names, name):
     assert f"mdenoise/{name}" in wheel_names
