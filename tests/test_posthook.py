@@ -205,6 +205,14 @@ def alive(pid):
     return state != "Z"
 
 
+@pytest.fixture(autouse=True)
+def interrupts_are_heard():
+    """A test run in the background of a shell ignores SIGINT, and so would every process that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def start(script):
     nothing = subprocess.DEVNULL
     return subprocess.Popen([*COMMAND, "--", "sh", "-c", script], stdin=nothing, stdout=nothing, stderr=subprocess.PIPE)

@@ -17,13 +17,7 @@ from mdenoise import guide as g
 from mdenoise.errors import InputError
 from mdenoise.training import gbuffers, montecarlo, noise, restoration
 from mdenoise.training.filter import outlier_weight_torch
-
-PERMISSIVE_SETS = frozenset(
-    (
-        *("budgie", "clic2025", "popos", "elementary", "matheus", "worksuite", "oceanic", "tylor", "deepin"),
-        *("gb82", "arc42", "trident", "signage", "gallium"),
-    )
-)
+from mdenoise.training.terms import is_permissive
 
 
 @dataclass(frozen=True)
@@ -74,15 +68,6 @@ class Batch:
     def pin_memory(self) -> Batch:
         """What a data loader calls; without it, a batch would reach the GPU by way of pageable memory."""
         return Batch(**{k: v.pin_memory() for k, v in vars(self).items()})
-
-
-def is_permissive(row: dict[str, str]) -> bool:
-    """CC0, public domain, Unsplash and Pexels photos of photos.csv: all that shipped weights may learn from."""
-    if row["set"] == "own":  # prepared by the user, for weights of the user's
-        return True
-    if row["set"] == "umate":
-        return any(key in row["source_file"] for key in ("-photos/", "hirsute", "impish"))
-    return row["set"] in PERMISSIVE_SETS
 
 
 def load_photos(folder: Path, split: str, permissive: bool = True) -> list[Tensor]:

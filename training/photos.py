@@ -20,6 +20,7 @@ from mdenoise.training import noise, rivals
 from mdenoise.training.metrics import photo_psnr
 from mdenoise.training.photo_tables import IN_DISTRIBUTION, SINGLE, Scores
 from mdenoise.training.tables import NOISY
+from mdenoise.training.terms import is_permissive
 
 SETS = ("cbsd68", "kodak24", "mcmaster", "val")
 REAL = ("polyu", "cc15")
@@ -67,8 +68,6 @@ def read(path: Path) -> np.ndarray:
 def photo_paths(data: Path, name: str) -> list[Path]:
     """Files of a clean set, sorted by name; `val` are the permissive validation rows of train/photos.csv."""
     if name == "val":
-        from mdenoise.training.data import is_permissive
-
         index = data / "train" / "photos.csv"
         if not index.is_file():
             raise InputError(f"cannot read validation photos: {index}: not found. Name the folder with --data")
