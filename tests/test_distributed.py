@@ -165,7 +165,7 @@ def test_a_log_of_before_is_read_up_to_the_checkpoint(tmp_path):
     (tmp_path / "log.csv").write_text(old + "5,1,0.1,0.2,30,nan,20\n9,2,0.1,0.2,31,nan,20\n12,3,0.1\n")
     found = checkpoint.read_log(tmp_path / "log.csv", 9)
     assert [row["step"] for row in found] == ["5", "9"] and found[0]["patches_per_s"] == ""
-    checkpoint.write_log(tmp_path / "log.csv", found)
+    checkpoint.write_csv(tmp_path / "log.csv", checkpoint.COLUMNS, found)
     checkpoint.plot(found, tmp_path / "log.png")
     assert checkpoint.read_log(tmp_path / "log.csv", 99) == found
 

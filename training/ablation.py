@@ -18,12 +18,16 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from mdenoise.errors import InputError, MDenoiseError
+from mdenoise.errors import MDenoiseError
 from mdenoise.training import data as patches
 from mdenoise.training import noise
+from mdenoise.training.config import TrainConfig, load_preset
+from mdenoise.training.metrics import photo_psnr
 from mdenoise.training.model import KernelNet
+from mdenoise.training.objective import forward
+from mdenoise.training.paper_evaluate import read_set
 from mdenoise.training.tables import machine, table
-from mdenoise.training.train import TrainConfig, forward, load_preset, train
+from mdenoise.training.train import train
 
 GRID_PX = 64
 NOISES = (("gaussian", 15), ("gaussian", 50), ("poisson", 3.5), ("speckle", 0.04), ("salt_and_pepper", 0.02))
@@ -74,12 +78,6 @@ def denoise_photo(net: KernelNet, image: np.ndarray, config: TrainConfig) -> np.
     return (output * 255).round().byte().permute(1, 2, 0).numpy()
 
 
-def psnr(image: np.ndarray, truth: np.ndarray) -> float:
-    """RGB PSNR in dB of uint8 images without their outermost pixels."""
-    error = image[1:-1, 1:-1].astype(np.float64) - truth[1:-1, 1:-1]
-    return float(10 * np.log10(255**2 / np.mean(error**2)))
-
-
 def evaluate(weights: Path, config: TrainConfig, images: list[np.ndarray]) -> dict[str, float]:
     """Mean PSNR in dB for every noise of the table."""
     net = KernelNet(config.model).to(memory_format=torch.channels_last)
@@ -88,17 +86,8 @@ def evaluate(weights: Path, config: TrainConfig, images: list[np.ndarray]) -> di
     scores = {}
     for family, level in NOISES:
         pairs = ((noise.add(image, family, level, seed), image) for seed, image in enumerate(images))
-        scores[f"{family} {level:g}"] = float(np.mean([psnr(denoise_photo(net, y, config), x) for y, x in pairs]))
+        scores[f"{family} {level:g}"] = float(np.mean([photo_psnr(denoise_photo(net, y, config), x) for y, x in pairs]))
     return scores
-
-
-def load_images(folder: Path, count: int) -> list[np.ndarray]:
-    from PIL import Image
-
-    files = sorted(p for p in folder.glob("*") if p.suffix in (".webp", ".png"))[:count]
-    if not files:
-        raise InputError(f"cannot read test images: {folder} holds no .webp or .png. Name its parent with --data")
-    return [np.asarray(Image.open(p).convert("RGB")) for p in files]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -111,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of preset sigma15")
     args = parser.parse_args(argv)
-    images = load_images(args.data / "test" / "cbsd68", args.images)
+    images = list(read_set(args.data / "test" / "cbsd68", args.images).values())
     results: dict[str, dict[str, float]] = {}
     for name, config in grid(load_preset("sigma15", args.set), args.steps, args.seed).items():
         out = args.out / f"{name.replace(', ', '-').replace(' ', '-')}-{args.seed}"

@@ -113,12 +113,12 @@ def read_log(path: Path, step: int) -> list[dict[str, str]]:
     return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]
 
 
-def write_log(path: Path, rows: list[dict[str, str]]) -> None:
+def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
     def write(temp: Path) -> None:
         with temp.open("w", newline="", encoding="utf-8") as file:
-            log = csv.DictWriter(file, COLUMNS)
-            log.writeheader()
-            log.writerows(rows)
+            table = csv.DictWriter(file, columns)
+            table.writeheader()
+            table.writerows(rows)
 
     replaced(path, write)
 

@@ -18,7 +18,8 @@ from mdenoise.config import Options
 from mdenoise.errors import InputError, OutputError, UsageError
 from mdenoise.frame import Planes
 from mdenoise.training import pairs
-from mdenoise.training.prepare import hold_out, open_target, read_photo, write_index
+from mdenoise.training.checkpoint import write_csv
+from mdenoise.training.prepare import hold_out, open_target, read_photo
 
 HALF_MAX = 65504.0
 SAME = 1e-4  # mean difference, relative: two renders of one seed differ by less
@@ -208,5 +209,5 @@ def prepare(args: argparse.Namespace) -> list[str]:
     chosen = tuple(name.strip() for name in args.held_out.split(",") if name.strip())
     held = hold_out((row["scene"] for row in rows), args.val, chosen)
     rows = [row | {"split": "val" if row["scene"] in held else "train"} for row in rows]
-    write_index(args.out / "pairs.csv", pairs.COLUMNS, rows)
+    write_csv(args.out / "pairs.csv", pairs.COLUMNS, rows)
     return left_out

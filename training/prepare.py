@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from mdenoise.errors import InputError, MDenoiseError, OutputError, UsageError
-from mdenoise.training.checkpoint import replaced
+from mdenoise.training.checkpoint import write_csv
 
 PHOTO_COLUMNS = ("file", "set", "source_file", "source_size", "scale", "crop_x", "crop_y", "split")
 MIN_PX = 256  # training takes crops of twice a patch as textures of synthetic scenes
@@ -62,16 +62,6 @@ def open_target(out: Path, index: str, folder: str, overwrite: bool) -> None:
                 old.unlink()
     except OSError as error:
         raise OutputError(f"cannot write {out / folder}: {error.strerror or error}") from None
-
-
-def write_index(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
-    def write(temp: Path) -> None:
-        with temp.open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, columns)
-            table.writeheader()
-            table.writerows(rows)
-
-    replaced(path, write)
 
 
 # --- photographs --------------------------------------------------------------------------------------------------
@@ -176,7 +166,7 @@ def photos(folder: Path, out: Path, share: float, per_photo: int, overwrite: boo
         raise InputError(f"no photograph in {folder} can be used: {refused[0] if refused else 'it holds none'}")
     held = hold_out((row["source_file"] for row in rows), share)
     rows = [row | {"split": "val" if row["source_file"] in held else "train"} for row in rows]
-    write_index(out / "photos.csv", PHOTO_COLUMNS, rows)
+    write_csv(out / "photos.csv", PHOTO_COLUMNS, rows)
     return refused
 
 

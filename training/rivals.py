@@ -94,7 +94,8 @@ def missing(peer: str) -> str:
     """One line when a library of `peer` is not installed, else nothing. Raises UsageError for an unknown peer."""
     if peer not in PEERS:
         raise UsageError(f"peer {peer!r} is not known: use {', '.join(PEERS)}")
-    modules = [name for name in dict.fromkeys((*PEERS[peer][1], "skimage", "pywt")) if importlib.util.find_spec(name) is None]
+    needed = dict.fromkeys((*PEERS[peer][1], "skimage", "pywt"))  # the last two for `estimated_sigma`
+    modules = [name for name in needed if importlib.util.find_spec(name) is None]
     packages = " ".join(PACKAGES.get(name, name) for name in modules)
     return f"{peer} left out: {modules[0]} is not installed (pip install {packages})" if modules else ""
 

@@ -185,7 +185,7 @@ def train(config: TrainConfig, photos_dir: Path | None, out: Path, resume: bool,
                     rows.append(dict(zip(checkpoint.COLUMNS, map(str, values), strict=True)))
                     state = {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema}
                     checkpoint.save(out, {**state, "step": step, "used_s": used_s}, config)
-                    checkpoint.write_log(out / "log.csv", rows)
+                    checkpoint.write_csv(out / "log.csv", checkpoint.COLUMNS, rows)
                     checkpoint.plot(rows, out / "log.png")
                     bar.console.print(", ".join(f"{k} {v}" for k, v in rows[-1].items() if v != "nan"), soft_wrap=True)
                     last_save, pixels = time.monotonic(), 0
