@@ -137,8 +137,14 @@ def worker(
             raise Cancelled(f"stopped before {task.src}; nothing was written for it")
         _make_folder(task.dst)
         report = pipeline.denoise_file(
-            task.src, task.dst, engine, card, options, overwrite=overwrite,
-            progress=None if progress is None else partial(progress, task), cancel=cancel,
+            task.src,
+            task.dst,
+            engine,
+            card,
+            options,
+            overwrite=overwrite,
+            progress=None if progress is None else partial(progress, task),
+            cancel=cancel,
         )
         return Outcome(task.src, task.dst, "denoised", report, report.roles_line)
 
@@ -189,7 +195,8 @@ def _guarded(work: Callable[[Task], Outcome], task: Task) -> Outcome:
         raise
     except MemoryError:
         error: Exception = MDenoiseError(
-            f"cannot denoise {task.src}: not enough memory. Use a smaller --tile or --max-memory")
+            f"cannot denoise {task.src}: not enough memory. Use a smaller --tile or --max-memory"
+        )
     except Exception as failure:
         error = failure
     return Outcome(task.src, task.dst, "failed", error=error)
@@ -223,14 +230,18 @@ def _destinations(sources: tuple[Source, ...], output: str | None) -> list[Task]
                 raise UsageError(f"cannot place {source.path} in {output}: its name has no frame number")
         tasks = [Task(source.path, pattern.at(source.frame)) for source in sources if source.frame is not None]
     elif len(sources) > 1:
-        raise UsageError(f"{len(sources)} inputs cannot go to one file {output}: "
-                         "end it in / for a folder, or use a pattern such as out.####.exr")
+        raise UsageError(
+            f"{len(sources)} inputs cannot go to one file {output}: "
+            "end it in / for a folder, or use a pattern such as out.####.exr"
+        )
     else:
         tasks = [Task(source.path, target) for source in sources]
     for task in tasks:
         if file_format(task.dst) is not file_format(task.src):
-            raise UsageError(f"cannot write {task.src} as {task.dst}: the output must have the format of the input "
-                             f"({task.src.suffix}); end a folder's name in /")
+            raise UsageError(
+                f"cannot write {task.src} as {task.dst}: the output must have the format of the input "
+                f"({task.src.suffix}); end a folder's name in /"
+            )
         if not task.dst.parent.is_dir():
             raise OutputError(f"cannot write {task.dst}: folder {task.dst.parent} does not exist")
     return tasks

@@ -39,8 +39,11 @@ def noise_of(planes: Planes) -> dict[str, float]:
     if planes.encoding != "linear":
         found, _ = noise.measure_noise(planes.color)
         return {
-            "noise": found.level, "exposure": 1.0, "noise_correlation": found.correlation[0],
-            "noise_extent_px": found.extent_px, "impulse_share": found.impulse_share,
+            "noise": found.level,
+            "exposure": 1.0,
+            "noise_correlation": found.correlation[0],
+            "noise_extent_px": found.extent_px,
+            "impulse_share": found.impulse_share,
         }
     exposure = guide.exposure(planes.color)
     return {"noise": guide.exposed_noise_level(planes.color, exposure), "exposure": exposure}

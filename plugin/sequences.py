@@ -44,7 +44,7 @@ class Pattern:
     def _digits(self, name: str) -> str | None:
         if not (name.startswith(self.base) and name.endswith(self.extension)):
             return None
-        digits = name[len(self.base):len(name) - len(self.extension)]
+        digits = name[len(self.base) : len(name) - len(self.extension)]
         return digits if re.fullmatch(r"-?[0-9]+", digits) else None
 
 

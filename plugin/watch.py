@@ -86,7 +86,8 @@ def forever(watch: Watch, *, cancel: Cancel | None = None) -> Iterator[Outcome]:
             time.sleep(watch.poll_s)
             continue
         fresh = {
-            path: view for path, view in seen.items()
+            path: view
+            for path, view in seen.items()
             if failed.get(path) != view.state
             and not (done.get(path) == view.state and os.path.lexists(watch.out / path.name))
         }

@@ -22,8 +22,10 @@ _LOBES = (  # colour, and the lights that it multiplies; names of Cycles up to 4
     (("diffcol", "diffusecolor"), ("diffdir", "diffusedirect", "diffind", "diffuseindirect")),
     (("glosscol", "glossycolor"), ("glossdir", "glossydirect", "glossind", "glossyindirect")),
     (("transcol", "transmissioncolor"), ("transdir", "transmissiondirect", "transind", "transmissionindirect")),
-    (("subsurfacecol", "subsurfacecolor"), ("subsurfacedir", "subsurfacedirect", "subsurfaceind",
-                                            "subsurfaceindirect")),
+    (
+        ("subsurfacecol", "subsurfacecolor"),
+        ("subsurfacedir", "subsurfacedirect", "subsurfaceind", "subsurfaceindirect"),
+    ),
 )
 _HOLDERS = ("env", "environment", "emit", "emission")
 _PLAIN_LIGHT = ("emit", "emission", "env", "environment", "volumedir", "volumedirect", "volumeind", "volumeindirect")
@@ -62,9 +64,15 @@ def filterable(frame: Frame, roles: Roles) -> list[Named]:
     found = []
     for one in named_layers(frame):
         part = frame.parts[one.layer.part]
-        if (one.kind == "rgb" and one.view == roles.view and part.window == window and not is_data(one.key)
-                and one.layer not in taken and (not roles.scope or one.scope == roles.scope)
-                and all(part.channels[channel].dtype != np.uint32 for channel in one.layer.channels)):
+        if (
+            one.kind == "rgb"
+            and one.view == roles.view
+            and part.window == window
+            and not is_data(one.key)
+            and one.layer not in taken
+            and (not roles.scope or one.scope == roles.scope)
+            and all(part.channels[channel].dtype != np.uint32 for channel in one.layer.channels)
+        ):
             found.append(one)
     return found
 
@@ -97,9 +105,14 @@ def find_sets(frame: Frame, roles: Roles) -> tuple[tuple[AdditiveSet, ...], int]
 
 def _cycles_lobes(frame: Frame, roles: Roles, beauty: np.ndarray) -> AdditiveSet | None:
     window = frame.parts[roles.color.part].window
-    by_key = {one.key: one.layer for one in named_layers(frame)
-              if one.kind == "rgb" and one.view == roles.view and (not roles.scope or one.scope == roles.scope)
-              and frame.parts[one.layer.part].window == window}
+    by_key = {
+        one.key: one.layer
+        for one in named_layers(frame)
+        if one.kind == "rgb"
+        and one.view == roles.view
+        and (not roles.scope or one.scope == roles.scope)
+        and frame.parts[one.layer.part].window == window
+    }
     products = []
     for colors, lights in _LOBES:
         color = next((by_key[key] for key in colors if key in by_key), None)

@@ -46,10 +46,14 @@ def pick_colors(frame: Frame, named: Sequence[Named], options: Options) -> list[
         return found
     if passed:
         name = label(passed[0].layer)
-        raise InputError(f"cannot denoise {frame.path}: its only colour layer {name} is denoised already. "
-                         f'Name it with --color "{name}" to denoise it all the same')
-    raise InputError(f"cannot denoise {frame.path}: no colour layer found (layers: {names(frame.layers)}). "
-                     "Name one with --color LAYER")
+        raise InputError(
+            f"cannot denoise {frame.path}: its only colour layer {name} is denoised already. "
+            f'Name it with --color "{name}" to denoise it all the same'
+        )
+    raise InputError(
+        f"cannot denoise {frame.path}: no colour layer found (layers: {names(frame.layers)}). "
+        "Name one with --color LAYER"
+    )
 
 
 def view_layers(named: Sequence[Named], view: str) -> list[str]:
@@ -112,9 +116,11 @@ def _named_color(frame: Frame, named: Sequence[Named], spec: str) -> Pick:
     other = exr_file.read(file)
     found, _ = _pick(named_layers(other))
     if layer_name is not None:
-        return Pick(own.target, resolve(layer_name, named_layers(other), "color", other).layer, "named by --color",
-                     other)
+        return Pick(
+            own.target, resolve(layer_name, named_layers(other), "color", other).layer, "named by --color", other
+        )
     if found is None:
-        raise InputError(f"cannot denoise {frame.path}: no colour layer found in {file}. Name one with "
-                         "--color FILE:LAYER")
+        raise InputError(
+            f"cannot denoise {frame.path}: no colour layer found in {file}. Name one with --color FILE:LAYER"
+        )
     return Pick(own.target, found.source, "named by --color", other)

@@ -36,6 +36,7 @@ def expand_frame(pattern: str, source: Path) -> Path:
 
 def resolve(spec: str, named: Sequence[Named], role: str, frame: Frame, color: Named | None = None) -> Named:
     """The layer that a user means: its whole name, or its last element, in any case. Raises UsageError."""
+
     def spellings(one: Named) -> list[str]:
         part = frame.parts[one.layer.part].name
         view = f"{one.view}.{one.layer.name}" if one.view else ""

@@ -25,8 +25,9 @@ def placed(frame: Frame, layer: Layer, window: Window) -> np.ndarray:
     x0, x1 = max(window.x_min, part.window.x_min), min(window.x_max, part.window.x_max) + 1
     y0, y1 = max(window.y_min, part.window.y_min), min(window.y_max, part.window.y_max) + 1
     if x0 < x1 and y0 < y1:
-        out[y0 - window.y_min:y1 - window.y_min, x0 - window.x_min:x1 - window.x_min] = plane[
-            y0 - part.window.y_min:y1 - part.window.y_min, x0 - part.window.x_min:x1 - part.window.x_min]
+        out[y0 - window.y_min : y1 - window.y_min, x0 - window.x_min : x1 - window.x_min] = plane[
+            y0 - part.window.y_min : y1 - part.window.y_min, x0 - part.window.x_min : x1 - part.window.x_min
+        ]
     return out
 
 
@@ -95,7 +96,7 @@ def _detail(plane: np.ndarray) -> np.ndarray:
     """What a 3x3 median takes away, of the mean of the channels, in the middle 256 x 256 pixels, clipped robustly."""
     height, width = plane.shape[:2]
     y, x = max(0, (height - 256) // 2), max(0, (width - 256) // 2)
-    gray = np.nan_to_num(plane[y:y + 256, x:x + 256].astype(np.float32).mean(axis=-1), posinf=0, neginf=0)
+    gray = np.nan_to_num(plane[y : y + 256, x : x + 256].astype(np.float32).mean(axis=-1), posinf=0, neginf=0)
     padded = np.pad(gray, 1, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
     rest = gray - np.median(windows, axis=(-2, -1))

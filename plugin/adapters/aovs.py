@@ -77,14 +77,27 @@ def find_roles(frame: Frame, options: Options) -> tuple[Roles, ...]:
             if other is not None:
                 files[role] = other
         scope = pick.target.scope if view_layers(named, pick.target.view) else ""
-        found.append(Roles(
-            pick.target.layer, pick.source, layers["albedo"], layers["normal"], layers["depth"], layers["variance"],
-            renderer=renderer, reasons=reasons, files=files, view=pick.target.view, scope=scope))
+        found.append(
+            Roles(
+                pick.target.layer,
+                pick.source,
+                layers["albedo"],
+                layers["normal"],
+                layers["depth"],
+                layers["variance"],
+                renderer=renderer,
+                reasons=reasons,
+                files=files,
+                view=pick.target.view,
+                scope=scope,
+            )
+        )
     return tuple(found)
 
 
-def _role(role: str, frame: Frame, named: Sequence[Named], pick: Pick, renderer: str,
-          options: Options) -> tuple[Layer | None, str, Frame | None]:
+def _role(
+    role: str, frame: Frame, named: Sequence[Named], pick: Pick, renderer: str, options: Options
+) -> tuple[Layer | None, str, Frame | None]:
     """The layer of a role, why it (or none) was taken, and the file that it lies in if that is another one."""
     spec = getattr(options, role)
     if spec == "none":
@@ -147,8 +160,9 @@ def _lit(frame: Frame, one: Named, pick: Pick, named: Sequence[Named], renderer:
     if siblings and renderer != "V-Ray":
         return f"it stands beside {label(siblings[0].layer)}, so it is lit"
     window = frame.parts[one.layer.part].window
-    return aov_values.looks_lit(aov_values.placed(frame, one.layer, window),
-                                aov_values.placed(pick.file or frame, pick.source, window))
+    return aov_values.looks_lit(
+        aov_values.placed(frame, one.layer, window), aov_values.placed(pick.file or frame, pick.source, window)
+    )
 
 
 def _in_file(role: str, other: Frame, layer_name: str | None) -> Layer:
@@ -162,6 +176,8 @@ def _in_file(role: str, other: Frame, layer_name: str | None) -> Layer:
     images = [one for one in named if one.kind in ("rgb", "xyz")] or list(named)
     plain_rgb = [one for one in images if one.root]
     if len(images) > 1 and len(plain_rgb) != 1:
-        raise InputError(f"cannot use {other.path} as {role}: it holds several layers ({names(other.layers)}). "
-                         f"Name one with --{role} FILE:LAYER")
+        raise InputError(
+            f"cannot use {other.path} as {role}: it holds several layers ({names(other.layers)}). "
+            f"Name one with --{role} FILE:LAYER"
+        )
     return (plain_rgb or images)[0].layer

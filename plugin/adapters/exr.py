@@ -29,7 +29,8 @@ def provenance(path: Path) -> dict[str, str]:
         raise InputError(f"cannot read {path}: {error}") from None
     return {
         name.removeprefix("mdenoise:"): attribute.data.decode("utf-8", "replace")
-        for name, attribute in parts[0].items() if name.startswith("mdenoise:") and attribute.type == "string"
+        for name, attribute in parts[0].items()
+        if name.startswith("mdenoise:") and attribute.type == "string"
     }
 
 
@@ -37,23 +38,48 @@ def describe(frame: Frame, options: Options | None = None) -> dict[str, Any]:
     """Everything `mdenoise info` shows about a file, as plain JSON-able values; an `error` instead of roles."""
     report: dict[str, Any] = {
         "path": str(frame.path),
-        "parts": [{
-            "name": part.name, "view": part.view, "type": str(part.header.get("type", "")).rsplit(".", 1)[-1],
-            "compression": compression_of(part), "width": part.window.width, "height": part.window.height,
-            "data_window": [part.window.x_min, part.window.y_min, part.window.x_max, part.window.y_max],
-            "channels": {name: str(plane.dtype) for name, plane in part.channels.items()},
-        } for part in frame.parts],
-        "layers": [{"name": label(one.layer), "part": one.layer.part, "view": one.view, "kind": one.kind,
-                    "channels": list(one.layer.channels), "alpha": one.layer.alpha} for one in named_layers(frame)],
+        "parts": [
+            {
+                "name": part.name,
+                "view": part.view,
+                "type": str(part.header.get("type", "")).rsplit(".", 1)[-1],
+                "compression": compression_of(part),
+                "width": part.window.width,
+                "height": part.window.height,
+                "data_window": [part.window.x_min, part.window.y_min, part.window.x_max, part.window.y_max],
+                "channels": {name: str(plane.dtype) for name, plane in part.channels.items()},
+            }
+            for part in frame.parts
+        ],
+        "layers": [
+            {
+                "name": label(one.layer),
+                "part": one.layer.part,
+                "view": one.view,
+                "kind": one.kind,
+                "channels": list(one.layer.channels),
+                "alpha": one.layer.alpha,
+            }
+            for one in named_layers(frame)
+        ],
     }
     try:
         found = find_roles(frame, options or Options())
     except (InputError, UsageError) as error:
         return report | {"images": [], "error": str(error)}
-    report["images"] = [{
-        "line": roles.line(), "view": roles.view, "renderer": roles.renderer,
-        "roles": {role: label(layer) for role in ("color", "source", "albedo", "normal", "depth", "variance")
-                  if (layer := getattr(roles, role)) is not None},
-        "reasons": dict(roles.reasons), "additive": additive.describe_sets(*additive.find_sets(frame, roles)),
-    } for roles in found]
+    report["images"] = [
+        {
+            "line": roles.line(),
+            "view": roles.view,
+            "renderer": roles.renderer,
+            "roles": {
+                role: label(layer)
+                for role in ("color", "source", "albedo", "normal", "depth", "variance")
+                if (layer := getattr(roles, role)) is not None
+            },
+            "reasons": dict(roles.reasons),
+            "additive": additive.describe_sets(*additive.find_sets(frame, roles)),
+        }
+        for roles in found
+    ]
     return report

@@ -69,8 +69,10 @@ def _job(frame: Frame, roles: Roles, options: Options) -> Job:
     _need_float(source, roles.source)
     beauty = aov_values.placed(source, roles.source, window)
     if len(roles.color.channels) != (beauty.shape[2] if beauty.ndim == 3 else 1):
-        raise InputError(f"cannot denoise {frame.path}: {label(roles.source)} and {label(roles.color)} differ in "
-                         "their number of channels")
+        raise InputError(
+            f"cannot denoise {frame.path}: {label(roles.source)} and {label(roles.color)} differ in "
+            "their number of channels"
+        )
     layers: dict[str, np.ndarray] = {}
     targets: dict[str, Target] = {}
 
@@ -80,8 +82,10 @@ def _job(frame: Frame, roles: Roles, options: Options) -> Job:
         return name
 
     if len(roles.color.channels) not in (1, 3):
-        raise InputError(f"cannot denoise {frame.path}: colour layer {label(roles.color)} has "
-                         f"{len(roles.color.channels)} channels, not 1 or 3. Name another with --color LAYER")
+        raise InputError(
+            f"cannot denoise {frame.path}: colour layer {label(roles.color)} has "
+            f"{len(roles.color.channels)} channels, not 1 or 3. Name another with --color LAYER"
+        )
     main = add(roles.color, beauty)
     chosen, products, holders, notes = _chosen(frame, roles, options)
     roles = replace(roles, additive=(*chosen["additive"], *products))
@@ -109,18 +113,29 @@ def _job(frame: Frame, roles: Roles, options: Options) -> Job:
     encoding = "srgb" if options.encoding == "srgb" else "linear"  # what EXR holds, unless the user knows better
     if options.strength == 0:  # nothing is filtered, so nothing goes back: the file keeps every bit
         targets = {}
-    return Job(Planes(color, layers, demodulated, encoding=encoding, **guides), roles, targets, main, tuple(notes),
-               touched if options.strength > 0 else frozenset(), holders)
+    return Job(
+        Planes(color, layers, demodulated, encoding=encoding, **guides),
+        roles,
+        targets,
+        main,
+        tuple(notes),
+        touched if options.strength > 0 else frozenset(),
+        holders,
+    )
 
 
 def _need_float(frame: Frame, layer: Layer) -> None:
     if any(frame.parts[layer.part].channels[channel].dtype == np.uint32 for channel in layer.channels):
-        raise InputError(f"cannot denoise {frame.path}: colour layer {label(layer)} holds whole numbers (uint), "
-                         "not radiance. Name another with --color LAYER")
+        raise InputError(
+            f"cannot denoise {frame.path}: colour layer {label(layer)} holds whole numbers (uint), "
+            "not radiance. Name another with --color LAYER"
+        )
 
 
 def _chosen(
-    frame: Frame, roles: Roles, options: Options,
+    frame: Frame,
+    roles: Roles,
+    options: Options,
 ) -> tuple[dict[str, list[Layer]], dict[Layer, Layer], tuple[str, ...], list[str]]:
     """Layers to filter beside the beauty: additive and other ones, products {light: surface colour}, holders, notes."""
     words = [word.strip() for word in options.layers.split(",") if word.strip()]
@@ -160,8 +175,9 @@ def _chosen(
 def _product(frame: Frame, light: Layer, surface: Layer) -> np.ndarray:
     window = frame.parts[light.part].window
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite here has confidence 0 in the filter
-        return (aov_values.placed(frame, light, window).astype(np.float32)
-                * aov_values.placed(frame, surface, window).astype(np.float32))
+        return aov_values.placed(frame, light, window).astype(np.float32) * aov_values.placed(
+            frame, surface, window
+        ).astype(np.float32)
 
 
 def _add_alpha(frame: Frame, layer: Layer, layers: dict[str, np.ndarray], targets: dict[str, Target]) -> None:

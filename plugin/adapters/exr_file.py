@@ -69,8 +69,10 @@ def _decode(stream: BinaryIO, header: exr_header.Header) -> tuple[list[Any], lis
             # Perhaps only an attribute is at fault, and not the pixels: try again with those out of the way.
             stream.seek(0)
             copy, attributes = exr_header.tamed(header, stream.read())
-            disguised = [{name: OpenEXR.OpaqueAttribute(attribute.data, attribute.type)
-                          for name, attribute in part.items()} for part in attributes]
+            disguised = [
+                {name: OpenEXR.OpaqueAttribute(attribute.data, attribute.type) for name, attribute in part.items()}
+                for part in attributes
+            ]
             try:
                 parts = OpenEXR.File(io.BytesIO(copy), separate_channels=True).parts
             except UnicodeDecodeError:
@@ -81,8 +83,9 @@ def _decode(stream: BinaryIO, header: exr_header.Header) -> tuple[list[Any], lis
                 raise ValueError("it does not fit into memory") from None
     if len(parts) != len(header.parts):  # the binding leaves out, without an error, what it cannot decode
         reason = f" ({_one_line(messages[0])})" if messages else ""
-        raise ValueError(f"it is damaged: {len(header.parts) - len(parts)} of {len(header.parts)} parts "
-                         f"could not be decoded{reason}")
+        raise ValueError(
+            f"it is damaged: {len(header.parts) - len(parts)} of {len(header.parts)} parts could not be decoded{reason}"
+        )
     return parts, disguised
 
 
@@ -122,8 +125,10 @@ def _binding_part(part: Part, source: Mapping[str, exr_header.Attribute]) -> Any
         if isinstance(value, list) and not value:  # the binding cannot tell the type of an empty vector
             header[name] = OpenEXR.OpaqueAttribute(b"", source[name].type)
     linear = {channel.name: bool(channel.pLinear) for channel in part.header.get("channels", ())}
-    channels = {name: OpenEXR.Channel(name, np.ascontiguousarray(plane), 1, 1, linear.get(name, False))
-                for name, plane in part.channels.items()}
+    channels = {
+        name: OpenEXR.Channel(name, np.ascontiguousarray(plane), 1, 1, linear.get(name, False))
+        for name, plane in part.channels.items()
+    }
     return OpenEXR.Part(header, channels)
 
 
@@ -147,8 +152,11 @@ def lossy_channels(part: Part, names: Iterable[str]) -> tuple[str, ...]:
     method = compression_of(part)
     kinds = {name: part.channels[name].dtype for name in names}
     if method in ("DWAA", "DWAB"):
-        return tuple(name for name, kind in kinds.items()
-                     if kind != np.uint32 and name.rsplit(".", 1)[-1].upper() in ("R", "G", "B", "Y", "RY", "BY"))
+        return tuple(
+            name
+            for name, kind in kinds.items()
+            if kind != np.uint32 and name.rsplit(".", 1)[-1].upper() in ("R", "G", "B", "Y", "RY", "BY")
+        )
     lossy = {"B44": np.float16, "B44A": np.float16, "PXR24": np.float32}.get(method)
     return tuple(name for name, kind in kinds.items() if lossy is not None and kind == lossy)
 

@@ -82,8 +82,8 @@ def _parse(data: bytes) -> Header:
             start = kind_end + 5
             if size < 0 or start + size > len(data):
                 raise ValueError
-            kind = data[end + 1:kind_end].decode("latin-1")
-            attributes[name] = Attribute(kind, data[start:start + size], start)
+            kind = data[end + 1 : kind_end].decode("latin-1")
+            attributes[name] = Attribute(kind, data[start : start + size], start)
             position = start + size
         position += 1
         parts.append(attributes)
@@ -124,16 +124,23 @@ def check(header: Header, stream: BinaryIO) -> None:
             raise ValueError(f"{label} has no pixels or a damaged data window")
         decoded += area.width * area.height * pixel_bytes
         if decoded > _memory():
-            raise ValueError(f"its header claims {area.width} x {area.height} px, {decoded / 2**30:.0f} GiB in all: "
-                             f"more than the {_memory() / 2**30:.0f} GiB of this machine")
+            raise ValueError(
+                f"its header claims {area.width} x {area.height} px, {decoded / 2**30:.0f} GiB in all: "
+                f"more than the {_memory() / 2**30:.0f} GiB of this machine"
+            )
         if blocks is None:
             return  # a newer compression, whose blocks we cannot count: the library's answer decides
         _check_blocks(stream, table, blocks, 20 if tiles else 8, bool(header.flags & MULTIPART), label)
         table += 8 * blocks
 
 
-def _refuse(header: Header, part: Mapping[str, Attribute], planes: tuple[Channel, ...],
-            tiles: tuple[int, int, int] | None, label: str) -> None:
+def _refuse(
+    header: Header,
+    part: Mapping[str, Attribute],
+    planes: tuple[Channel, ...],
+    tiles: tuple[int, int, int] | None,
+    label: str,
+) -> None:
     kind = part["type"].data if "type" in part else b""
     if kind in (b"deepscanline", b"deeptile") or (header.flags & DEEP and not kind):
         raise ValueError(f"{label} is deep data, which cannot be denoised: write it to a file of its own")
@@ -141,8 +148,9 @@ def _refuse(header: Header, part: Mapping[str, Attribute], planes: tuple[Channel
         raise ValueError(f"{label} has mip-map levels: it is a texture, not a rendered frame")
     sampled = [plane.name for plane in planes if (plane.x_sampling, plane.y_sampling) != (1, 1)]
     if sampled:
-        raise ValueError(f"channels {', '.join(sampled)} are stored at lower resolution (luminance/chroma): "
-                         "convert it to RGB first")
+        raise ValueError(
+            f"channels {', '.join(sampled)} are stored at lower resolution (luminance/chroma): convert it to RGB first"
+        )
 
 
 def _blocks(header: Header, part: Mapping[str, Attribute]) -> int | None:
@@ -210,7 +218,7 @@ def tamed(header: Header, data: bytes) -> tuple[bytes, list[dict[str, Attribute]
                 continue
             end = attribute.offset + len(attribute.data)
             if attribute.type == "string":
-                copy[attribute.offset:end] = bytes(63 if byte > 127 else byte for byte in attribute.data)
+                copy[attribute.offset : end] = bytes(63 if byte > 127 else byte for byte in attribute.data)
             else:
                 copy[attribute.offset - 5 - len(attribute.type)] = ord("_")
                 changed[name] = attribute

@@ -27,8 +27,10 @@ def restore(frame: Frame, jobs: Sequence[Job], results: Sequence[Filtered], prov
     for job, filtered in zip(jobs, results, strict=True):
         _restore_job(frame, job, filtered, planes)
     touched = frozenset().union(*(job.touched for job in jobs))
-    stamp = {f"mdenoise:{name.removeprefix('mdenoise:')}": value.encode("utf-8", "replace").decode("utf-8")
-             for name, value in provenance.items()}
+    stamp = {
+        f"mdenoise:{name.removeprefix('mdenoise:')}": value.encode("utf-8", "replace").decode("utf-8")
+        for name, value in provenance.items()
+    }
     added = _uncertainties(frame, jobs, results)
     parts = []
     for index, part in enumerate(frame.parts):
@@ -46,7 +48,9 @@ def restore(frame: Frame, jobs: Sequence[Job], results: Sequence[Filtered], prov
 
 
 def _uncertainties(
-    frame: Frame, jobs: Sequence[Job], results: Sequence[Filtered],
+    frame: Frame,
+    jobs: Sequence[Job],
+    results: Sequence[Filtered],
 ) -> dict[int, dict[str, np.ndarray]]:
     """The uncertainty of each job as one more channel beside its colour, by part; one of an earlier run is replaced."""
     added: dict[int, dict[str, np.ndarray]] = {}

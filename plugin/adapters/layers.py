@@ -14,8 +14,19 @@ from dataclasses import dataclass
 from mdenoise.frame import Frame, Layer, Part
 
 _COMPONENTS = {
-    "r": "r", "red": "r", "g": "g", "green": "g", "b": "b", "blue": "b", "a": "a", "alpha": "a",
-    "x": "x", "y": "y", "z": "z", "u": "u", "v": "v",
+    "r": "r",
+    "red": "r",
+    "g": "g",
+    "green": "g",
+    "b": "b",
+    "blue": "b",
+    "a": "a",
+    "alpha": "a",
+    "x": "x",
+    "y": "y",
+    "z": "z",
+    "u": "u",
+    "v": "v",
 }
 _GROUPS = (("rgb", "rgb"), ("xyz", "xyz"), ("xy", "uv"), ("uv", "uv"))  # components, kind
 _UNDOTTED = ("Ns", "N", "P")  # pbrt-v4 before June 2023: Nx Ny Nz Nsx Nsy ... Px; elsewhere Pz alone is a depth
@@ -52,8 +63,12 @@ def group_layers(parts: Sequence[Part]) -> tuple[Layer, ...]:
     """All layers of a file, part by part, in the order of their channels."""
     layers: list[Layer] = []
     for index, part in enumerate(parts):
-        undotted = {name + c: (name, c) for name in _UNDOTTED for c in "xyz"
-                    if all(name + other in part.channels for other in "xyz")}
+        undotted = {
+            name + c: (name, c)
+            for name in _UNDOTTED
+            for c in "xyz"
+            if all(name + other in part.channels for other in "xyz")
+        }
         groups: dict[str, list[tuple[str, str]]] = {}
         for channel in part.channels:
             prefix, component = undotted.get(channel) or _split(channel)

@@ -42,8 +42,10 @@ class App(click.Group):
         command.format_help(inner, formatter)
         self.format_commands(ctx, formatter)
         formatter.write_paragraph()
-        formatter.write_text("`mdenoise COMMAND --help` tells more; a file that is named like a command is ./watch. "
-                             "`mdenoise --version` shows the version.")
+        formatter.write_text(
+            "`mdenoise COMMAND --help` tells more; a file that is named like a command is ./watch. "
+            "`mdenoise --version` shows the version."
+        )
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:

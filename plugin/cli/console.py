@@ -62,10 +62,16 @@ def bar(files: int, shown: bool) -> Iterator[Any]:
     from rich.console import Console
 
     progress = rich.Progress(
-        rich.TextColumn("{task.fields[name]}", markup=False), rich.BarColumn(), rich.TaskProgressColumn(),
-        rich.TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+        rich.TextColumn("{task.fields[name]}", markup=False),
+        rich.BarColumn(),
+        rich.TaskProgressColumn(),
+        rich.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
         # No refresh thread: while there is one, the EXR reader cannot keep its library's messages off the terminal.
-        auto_refresh=False, redirect_stdout=False, redirect_stderr=False,
+        auto_refresh=False,
+        redirect_stdout=False,
+        redirect_stderr=False,
     )
     row = progress.add_task("", total=files, name="")
     _bar = progress

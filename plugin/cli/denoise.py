@@ -17,7 +17,9 @@ from mdenoise.cli.show import show
 @click.command(context_settings=HELP, short_help="Denoise files; the default command.")
 @click.argument("inputs", nargs=-1, required=True, type=click.UNPROCESSED, metavar="INPUT...")
 @click.option(
-    "-o", "--output", metavar="FILE|DIR|PATTERN",
+    "-o",
+    "--output",
+    metavar="FILE|DIR|PATTERN",
     help="Where results go; end a new folder in / [beside the input, as NAME.denoised.EXT].",
 )
 @click.option("-f", "--frames", metavar="1-100x2,120", help="Frames of a pattern or folder.")
@@ -32,9 +34,18 @@ from mdenoise.cli.show import show
 @pixel_options
 @click.pass_obj
 def denoise(
-    interrupted: Callable[[], bool], inputs: tuple[str, ...], output: str | None, frames: str | None,
-    existing: str | None, recursive: bool, dry_run: bool, farm_name: str | None, as_json: bool, quiet: bool,
-    verbose: bool, **given: Any,
+    interrupted: Callable[[], bool],
+    inputs: tuple[str, ...],
+    output: str | None,
+    frames: str | None,
+    existing: str | None,
+    recursive: bool,
+    dry_run: bool,
+    farm_name: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **given: Any,
 ) -> int:
     """Denoise renders: files, folders, or frames (shot.####.exr, shot.%04d.exr, shot.1-100#.exr).
 

@@ -38,11 +38,17 @@ _LAYER = "LAYER|FILE[:LAYER]"
 _PIXELS = (
     _option("--quality", "quality", click.Choice(config.QUALITIES), "Speed against quality [balanced]."),
     _option("--strength", "strength", float, "Blend of input (0) and result (1) [1].", "0..1"),
-    _option("--robustness", "robustness", _Robustness(), "Share of pixels hidden from the network [auto].",
-            "auto|0..0.9"),
+    _option(
+        "--robustness", "robustness", _Robustness(), "Share of pixels hidden from the network [auto].", "auto|0..0.9"
+    ),
     _flag("--uncertainty", "uncertainty", "Add a layer: how far the result may be off; 4 more predictions."),
-    _option("--layers", "layers", str, "What is denoised: beauty, additive, all, or names [beauty].",
-            "beauty|additive|all|LIST"),
+    _option(
+        "--layers",
+        "layers",
+        str,
+        "What is denoised: beauty, additive, all, or names [beauty].",
+        "beauty|additive|all|LIST",
+    ),
     _option("--alpha", "alpha", click.Choice(config.ALPHAS), "Alpha by the same weights, or untouched [denoise]."),
     _option("--color", "color", str, "The noisy beauty, when its name does not tell.", _LAYER),
     _option("--albedo", "albedo", str, "Albedo layer; none to use none.", _LAYER),

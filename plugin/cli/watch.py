@@ -32,8 +32,16 @@ def _seconds(flag: str, name: str, default: float, help_: str) -> Callable[[Any]
 @pixel_options
 @click.pass_obj
 def watch(
-    interrupted: Callable[[], bool], folder: Path, out: Path, once: bool, poll_s: float, settle_s: float,
-    as_json: bool, quiet: bool, verbose: bool, **given: Any,
+    interrupted: Callable[[], bool],
+    folder: Path,
+    out: Path,
+    once: bool,
+    poll_s: float,
+    settle_s: float,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **given: Any,
 ) -> int:
     """Denoise every file in IN that has no current result in OUT, under the same name; Ctrl-C ends it.
 
