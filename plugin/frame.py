@@ -71,13 +71,15 @@ class Frame:
 class Planes:
     """What the pipeline needs to denoise one image; every array has the same H and W.
 
-    color     (H, W, 3) beauty: scene-linear radiance, or encoded sRGB in [0, 1].
+    color     (H, W, 3) beauty: scene-linear radiance, encoded sRGB in [0, 1], or the stabilised guide of a mosaic.
     layers    name -> (H, W) or (H, W, C): what is filtered, beauty included; float16/32, uint8/16.
     demodulated  names of the layers that are divided by the albedo before filtering.
     albedo    (H, W, 3) in [0, 1], NaN where absent; None when there is none.
     normal    (H, W, 3) in [-1, 1], 0 on the background, NaN where absent; None when there is none.
     depth     (H, W) distance, any unit; variance (H, W) of the mean luminance, linear.
-    encoding  "linear" or "srgb": how `color` and `layers` are encoded.
+    encoding  "linear" or "srgb": how `color` and `layers` are encoded; "mosaic": see `mdenoise.mosaic`, `layers` are
+              linear photosites, (H, W, 4).
+    noise     standard deviation of the noise of a mosaic's `color`.
     """
 
     color: np.ndarray
@@ -88,6 +90,7 @@ class Planes:
     depth: np.ndarray | None = None
     variance: np.ndarray | None = None
     encoding: str = "linear"
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)

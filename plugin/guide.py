@@ -1,4 +1,4 @@
-"""What the network sees: transfer curve, exposure, noise estimate, albedo factor and the 16 guide planes."""
+"""What the network sees: transfer curve, exposure, noise estimate, albedo factor and the 17 guide planes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-GUIDE_CHANNELS = 16
+GUIDE_CHANNELS = 17
 COLOR, MASK, ALBEDO, NORMAL, DEPTH, VARIANCE = slice(0, 3), 3, slice(4, 7), slice(7, 10), 10, 11
 HAS_ALBEDO, HAS_NORMAL, HAS_DEPTH, HAS_VARIANCE = 12, 13, 14, 15
+# What colour is: without it the network takes a render that has no auxiliary planes for a photograph (-3 dB).
+KIND = 16
+KINDS = {"linear": 1.0, "srgb": 0.0, "mosaic": -1.0}
 
 # Bounded log curve: 0 -> 0, 1 -> 1, mid grey 0.18 -> 0.50: exposed radiance looks to the network like encoded sRGB.
 CURVE_SLOPE = 20.0
@@ -136,6 +139,11 @@ def noise_level(plane: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | N
 def exposed_noise_level(color: np.ndarray, scale: float) -> float:
     """`noise_level` of linear (H, W, 3) colour, exposed by `scale`, in the domain that the network sees."""
     return noise_level(color, lambda x: transfer(x * np.float32(scale)))
+
+
+def known_noise(sigma: float) -> float:
+    """Standard deviation of a stabilised mosaic's noise to the value of its variance plane, in [0, 1]."""
+    return min(1.0, float(np.log2(1.0 + 64.0 * sigma)) / 4.0)
 
 
 def patches(image: np.ndarray, side: int = 96, count: int = 6) -> Iterator[np.ndarray]:

@@ -37,6 +37,7 @@ class Look:
     hidden_px: np.ndarray | None = None
     curve: Curve | None = None
     chroma: bool = False
+    guide_channels: int = g.GUIDE_CHANNELS
 
 
 def measure(planes: Planes, options: Options) -> Look:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mdenoise import guide as g
 from mdenoise import masks, tiles, uncertainty
-from mdenoise.chroma import filter_colors
+from mdenoise.chroma import OPPONENTS, filter_colors
 from mdenoise.config import Options
 from mdenoise.engines import Engine
 from mdenoise.filter import apply_filter, fill_nearest
@@ -59,7 +59,8 @@ def plan(planes: Planes, card: ModelCard, options: Options) -> Work:
         measure(planes, options),
         hidden_px=measures.hidden_px,
         curve=measures.curve,
-        chroma=card.chroma and planes.encoding == "srgb",
+        chroma=card.chroma and planes.encoding != "linear",
+        guide_channels=card.guide_channels,
     )
     passes = views(planes, look, options.quality)
     if measures.patterns:
@@ -141,8 +142,8 @@ def filter_tile(one: Pass, place: tiles.Tile, engine: Engine) -> tuple[np.ndarra
             if factor is not None and name in planes.demodulated and plane.shape[2] == 3:
                 plane = plane / factor
             layers[: size[0], : size[1], at : at + plane.shape[2]] = plane
-            if look.chroma and plane.shape[2] == 3:
-                colors.append(at)
+            if look.chroma and plane.shape[2] in OPPONENTS:
+                colors.append((at, plane.shape[2]))
             at += plane.shape[2]
         confidence = trust.copy()
         confidence[: size[0], : size[1]] *= mask
@@ -173,10 +174,10 @@ def predict_and_filter(
     layers: np.ndarray,
     confidence: np.ndarray,
     flip: tuple[int, ...] = (),
-    colors: Sequence[int] = (),
+    colors: Sequence[tuple[int, int]] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Filtered (H, W, C) layers and (H, W) validity; the whole problem is flipped along `flip` and the answer back.
-    Encoded colours that start at the channels `colors` take the chroma kernels."""
+    `colors` are first channel and number of channels of what takes the chroma kernels."""
     if flip:
         guide = np.ascontiguousarray(np.flip(guide, [axis + 1 for axis in flip]))
         layers, confidence = (np.ascontiguousarray(np.flip(array, flip)) for array in (layers, confidence))

@@ -14,8 +14,8 @@ from mdenoise.look import Look
 def build_guide(
     planes: Planes, look: Look, rows: slice, cols: slice, seen: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Guide planes (16, H, W) of a tile, zero outside the image; confidence before the network (H, W); and the
-    demodulation factor (h, w, 3) on the part of the tile inside the image, or None."""
+    """Guide planes (`look.guide_channels`, H, W) of a tile, zero outside the image; confidence before the network
+    (H, W); and the demodulation factor (h, w, 3) on the part of the tile inside the image, or None."""
     color = channels_first(planes.color[rows, cols])
     if not seen.all():
         color = np.where(seen, color, np.float32(0))
@@ -29,6 +29,9 @@ def build_guide(
         lum = g.luminance(exposed, axis=0)
         trust[inside] = outlier_weight(g.brightness(exposed, axis=0))
         encoded = g.transfer(exposed)
+    elif planes.encoding == "mosaic":
+        trust[inside] = 1.0
+        encoded = color
     else:
         trust[inside] = 1.0
         encoded = np.clip(color, 0.0, 1.0) if look.curve is None else look.curve(np.clip(color, -1.0, 2.0))
@@ -59,7 +62,11 @@ def build_guide(
         known = np.isfinite(variance)
         guide[g.VARIANCE][inside] = np.where(known, g.relative_variance(variance, lum), 0.0)
         guide[g.HAS_VARIANCE][inside] = known
-    return guide, trust, factor
+    if planes.encoding == "mosaic":
+        guide[g.VARIANCE][inside] = g.known_noise(planes.noise)
+        guide[g.HAS_VARIANCE][inside] = 1.0
+    guide[g.KIND][inside] = g.KINDS[planes.encoding]
+    return guide[: look.guide_channels], trust, factor
 
 
 def channels_first(array: np.ndarray) -> np.ndarray:

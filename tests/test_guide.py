@@ -94,6 +94,7 @@ def test_training_sees_the_guide_that_the_product_makes():
         flags=torch.cat([one, one, one, 0 * one], 1),
         linear=one[..., :1, :1],
         demodulate=one[..., :1, :1],
+        sensor=torch.zeros(1, 2, 1, 1),
         inside=one,
         trusted=one,
         confidence=one,

@@ -168,10 +168,9 @@ def test_training_sees_what_the_product_sees():
     quiet = data.DataConfig(batch=1, patch_px=256, drop_albedo=0, drop_normal=0, drop_depth=0, drop_variance=0)
     crops = pairs.Crops(planes[None], "toys", True, demodulate, False, Path("a"), Path("b"), {})
     raw = {name: torch.from_numpy(planes[None, at].astype(np.float32)) for name, at in pairs.PLANES.items()}
-    ours = data.make_guide(
-        data.Batch(**raw, linear=torch.ones(1, 1, 1, 1), demodulate=torch.ones(1, 1, 1, 1), confidence=raw["trusted"]),
-        raw["trusted"],
-    )[0].numpy()
+    one = torch.ones(1, 1, 1, 1)
+    raw |= dict(linear=one, demodulate=one, sensor=torch.zeros(1, 2, 1, 1), confidence=raw["trusted"])
+    ours = data.make_guide(data.Batch(**raw), raw["trusted"])[0].numpy()
     np.testing.assert_allclose(ours, guide, atol=2e-3)  # half floats are stored
     batch = next(pairs.stream([crops], quiet, 1))
     assert float(batch.confidence.sum()) == pytest.approx(float(trust.sum()), rel=1e-3)

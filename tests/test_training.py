@@ -49,7 +49,7 @@ def photos(tmp_path_factory):
 
 
 def test_logits_follow_the_graph_contract():
-    shapes = [tuple(t.shape) for t in KernelNet()(torch.zeros(1, 16, 64, 128))]
+    shapes = [tuple(t.shape) for t in KernelNet()(torch.zeros(1, 17, 64, 128))]
     assert shapes == [(1, 108, 32, 64), (1, 26, 32, 64), (1, 26, 16, 32), (1, 25, 8, 16)]
 
 
@@ -58,7 +58,7 @@ def test_reach_bounds_what_a_pixel_can_change():
     config = ModelConfig(widths=(8, 8, 16), blocks=2, heads=2)
     net, reach = KernelNet(config).double(), reach_px(config)
     assert 100 < reach < 320
-    guide = torch.rand(1, 16, 64, 704, dtype=torch.double)
+    guide = torch.rand(1, 17, 64, 704, dtype=torch.double)
     layers, trust = torch.rand(1, 3, 64, 704, dtype=torch.double), torch.ones(1, 1, 64, 704, dtype=torch.double)
     for x in (256, 317):
         changed = guide.clone()
@@ -77,7 +77,7 @@ def test_attention_mask_hides_tokens():
     torch.manual_seed(0)
     for mode in ("key", "zero"):
         net = KernelNet(ModelConfig(widths=(8, 8, 16), blocks=2, heads=2, attention_mask=mode)).eval()
-        guide = torch.rand(1, 16, 64, 64)
+        guide = torch.rand(1, 17, 64, 64)
         keep = [torch.ones(1, 8, 8, 1)] * 2
         open_logits = net(guide, keep)
         for a, b in zip(net(guide), open_logits, strict=True):
@@ -117,14 +117,15 @@ def test_splat_kernels_sum_to_one():
 def test_batches_are_finite_and_differ_only_by_noise(photos):
     images = data.load_photos(photos, "train")
     assert len(images) == 5
-    config = data.DataConfig(batch=2, patch_px=64, scene_pool=2)
+    shares = dict(photo_share=0.4, raw_share=0.5, resize_share=0.5, noisy_aov_share=0.5)
+    config = data.DataConfig(batch=2, patch_px=64, photo_patch_px=(64,), scene_pool=2, **shares)
     stream = data.stream(images, config, 3)
-    for _ in range(12):
+    for _ in range(16):
         batch = next(stream)
         for name, value in vars(batch).items():
             assert torch.isfinite(value).all(), name
         guide = data.make_guide(batch, batch.trusted)
-        assert guide.shape == (2, 16, 64, 64)
+        assert guide.shape == (2, 17, 64, 64)
         assert guide.abs().max() <= 2.4
         if batch.linear.max() > 0:
             bias = (batch.noisy - batch.clean).mean() / batch.clean.mean()

@@ -70,6 +70,7 @@ def denoise_photo(net: KernelNet, image: np.ndarray, config: TrainConfig) -> np.
         flags=zeros.expand(1, 4, -1, -1),
         linear=torch.zeros(1, 1, 1, 1),
         demodulate=torch.zeros(1, 1, 1, 1),
+        sensor=torch.zeros(1, 2, 1, 1),
         inside=inside,
         trusted=inside,
         confidence=inside,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -89,15 +90,19 @@ def adopt(config: TrainConfig) -> TrainConfig:
         raise ModelError(f"cannot start from {path}: not weights of mdenoise train ({error})") from None
     wanted, default = asdict(config.model), asdict(ModelConfig())
     for name, value in asdict(found).items():
-        if name not in ("chroma", "attention_mask") and wanted[name] not in (default[name], value):
+        if name not in ("chroma", "attention_mask", "guide_channels") and wanted[name] not in (default[name], value):
             raise UsageError(f"cannot start from {path}: its {name} is {value}, model.{name} is {wanted[name]}")
     found = replace(found, attention_mask=config.model.attention_mask, chroma=found.chroma or config.model.chroma)
+    found = replace(found, guide_channels=max(found.guide_channels, config.model.guide_channels))
     return replace(config, model=found)
 
 
 def warm_state(config: TrainConfig) -> dict[str, Tensor]:
     """The weights to start from, for the network that `adopt` chose."""
     state = load_file(warm_file(config))
+    missing = 4 * config.model.guide_channels - state["stem.weight"].shape[1]
+    if missing > 0:  # guide planes that came later: not looked at, at first
+        state["stem.weight"] = F.pad(state["stem.weight"], (0, 0, 0, 0, 0, missing))
     return start_chroma(state) if config.model.chroma else state
 
 

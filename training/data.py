@@ -14,9 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mdenoise import guide as g
+from mdenoise.chroma import OPPONENTS
 from mdenoise.errors import InputError
+from mdenoise.mosaic import stabilise, stabilised_noise
 from mdenoise.training import gbuffers, montecarlo, noise, restoration
 from mdenoise.training.filter import outlier_weight_torch
+from mdenoise.training.mosaics import mosaics
 from mdenoise.training.terms import is_permissive
 
 
@@ -30,9 +33,12 @@ class DataConfig:
     photo_patch_px: tuple[int, ...] = (64, 128)  # one drawn per batch; the batch holds as many pixels either way
     photo_noise: str = "blind"  # every family of `noise.photographic`; "gaussian:15": that level alone; or "sr2:...",
     # "blur:...", a task of `restoration`
+    raw_share: float = 0.0  # of the photographs: mosaics of a sensor instead
     photo_without: tuple[str, ...] = ()  # families left out, to test on what was never seen
     contrast_share: float = 0.0  # photographs squeezed or stretched before the noise, as normalising by its level does
     splat_share: float = 0.4
+    resize_share: float = 0.0  # enlarged after rendering
+    noisy_aov_share: float = 0.0  # auxiliary planes that depth of field or motion blur made as noisy as colour
     border_share: float = 0.1
     drop_albedo: float = 0.25
     drop_normal: float = 0.25
@@ -47,7 +53,8 @@ class DataConfig:
 class Batch:
     """One batch, all (B, C, H, W) float32; radiance is exposed. `linear` and `demodulate` are (B, 1, 1, 1) in {0, 1};
     `inside` (B, 1, H, W) is 0 beyond the image's border, `trusted` also where the pixel was not finite;
-    `confidence` (B, 1, H, W) is what a pixel may weigh before the network has its say."""
+    `confidence` (B, 1, H, W) is what a pixel may weigh before the network has its say. Of mosaics, noisy and clean are
+    (B, 4, H, W), linear, and `sensor` (B, 2, 1, 1) is the noise that their profile tells: shot and read."""
 
     noisy: Tensor
     clean: Tensor
@@ -58,6 +65,7 @@ class Batch:
     flags: Tensor
     linear: Tensor
     demodulate: Tensor
+    sensor: Tensor
     inside: Tensor
     trusted: Tensor
     confidence: Tensor
@@ -139,6 +147,30 @@ def photo_batch(photos: list[Tensor], config: DataConfig, rng: torch.Generator) 
         flags=torch.zeros(b, 4, p, p),
         linear=torch.zeros(b, 1, 1, 1),
         demodulate=torch.zeros(b, 1, 1, 1),
+        sensor=torch.zeros(b, 2, 1, 1),
+    )
+
+
+def raw_batch(photos: list[Tensor], config: DataConfig, rng: torch.Generator) -> dict[str, Tensor]:
+    """Photographs taken back to the mosaic of a phone's sensor: a patch of 64 photosites of each colour."""
+    p = min(config.photo_patch_px)
+    b = max(1, config.batch * config.patch_px**2 // p**2)
+    noisy, clean, sensor = mosaics(crops(photos, b, 2 * p, rng), rng)
+    zeros3, zeros1 = torch.zeros(b, 3, p, p), torch.zeros(b, 1, p, p)
+    known = torch.log2(1 + 64 * stabilised_noise(sensor[:, :1], sensor[:, 1:])).div(4).clamp(0, 1)
+    flags = torch.zeros(b, 4, p, p)
+    flags[:, 3] = 1
+    return dict(
+        noisy=noisy,
+        clean=clean,
+        albedo=zeros3,
+        normal=zeros3,
+        depth=zeros1,
+        variance=known.expand(b, 1, p, p).contiguous(),
+        flags=flags,
+        linear=torch.zeros(b, 1, 1, 1),
+        demodulate=torch.zeros(b, 1, 1, 1),
+        sensor=sensor,
     )
 
 
@@ -178,12 +210,23 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
     noisy_specular = montecarlo.monte_carlo(specular, spp, shape, hit, torch.zeros(1), rng)
     clean, noisy = clean + scene.specular.mean(2), noisy + clear * specular + (1 - clear) * noisy_specular
 
-    albedo, normal, depth = sampled(scene.albedo), sampled(scene.normal), scene.depth
+    albedo, normal, depth = sampled(scene.albedo), sampled(scene.normal), scene.depth.clamp_max(1e9)
+    if rand(1) < config.noisy_aov_share:
+        reach = float(rand(1)) * 3 + 1
+        rays = int(torch.randint(1, 5, (1,), generator=rng))
+        noisy, albedo, normal = montecarlo.scattered((noisy, albedo, normal), reach, rays, rng)
+        clean = montecarlo.defocused(clean, reach)
     noisy = montecarlo.fireflies(noisy, rng)
     variance = F.avg_pool2d(F.pad((noisy - clean).square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate"), 3, 1)
     if rand(1) < config.splat_share:
         kernel = montecarlo.splat_kernel(rng)
         clean, noisy, albedo, normal = (montecarlo.convolve(x, kernel) for x in (clean, noisy, albedo, normal))
+
+    if rand(1) < config.resize_share:
+        clean, noisy, albedo, normal, depth, variance = montecarlo.enlarged(
+            (clean, noisy, albedo, normal, depth, variance), rng
+        )
+        variance = variance.clamp_min(0)  # bicubic interpolation overshoots
 
     # Exposure as the whole image would have set it: the patch's own log-mean lies around the key, not at it.
     log_mean = torch.log(clean.clamp_min(0).mean(1, keepdim=True) + 1e-4).mean((2, 3), keepdim=True)
@@ -212,6 +255,7 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
         flags=torch.cat([ones * keep_albedo, ones * keep_normal, ones * keep_depth, ones * keep_variance], 1),
         linear=torch.ones(b, 1, 1, 1),
         demodulate=keep_albedo * (rand(b, 1, 1, 1) < 0.85),
+        sensor=torch.zeros(b, 2, 1, 1),
     )
 
 
@@ -238,7 +282,8 @@ def stream(photos: list[Tensor], config: DataConfig, seed: int) -> Iterator[Batc
     while True:
         b, p = config.batch, config.patch_px
         if torch.rand(1, generator=rng) < config.photo_share:
-            parts = photo_batch(photos, config, rng)
+            raw = config.raw_share > 0 and torch.rand(1, generator=rng) < config.raw_share
+            parts = (raw_batch if raw else photo_batch)(photos, config, rng)
         else:
             if drawn % (2 if len(pool) < config.scene_pool else config.scene_reuse) == 0:
                 textures = crops(photos, b * 3, 2 * p, rng).reshape(b, 3, 3, 2 * p, 2 * p) ** 2.2
@@ -272,11 +317,21 @@ def luminance(color: Tensor) -> Tensor:
 
 
 def make_guide(batch: Batch, mask: Tensor) -> Tensor:
-    """The 16 guide planes of `mdenoise.guide` for a batch; `mask` (B, 1, H, W) 0 = hidden. AOVs are never hidden."""
-    curve = torch.log1p(g.CURVE_SLOPE * batch.noisy.clamp(0, g.CURVE_MAX)) / math.log1p(g.CURVE_SLOPE)
-    color = torch.where(batch.linear > 0, curve, batch.noisy)
-    aovs = torch.cat([batch.albedo, batch.normal, batch.depth, batch.variance, batch.flags], 1) * batch.inside
+    """The 17 guide planes of `mdenoise.guide` for a batch; `mask` (B, 1, H, W) 0 = hidden. AOVs are never hidden."""
+    if batch.noisy.shape[1] == 4:
+        curved, kind = stabilised(batch.noisy, batch), torch.full_like(batch.linear, g.KINDS["mosaic"])
+        color = torch.cat([curved[:, :1], (curved[:, 1:2] + curved[:, 2:3]) / 2, curved[:, 3:]], 1)
+    else:
+        curve = torch.log1p(g.CURVE_SLOPE * batch.noisy.clamp(0, g.CURVE_MAX)) / math.log1p(g.CURVE_SLOPE)
+        color, kind = torch.where(batch.linear > 0, curve, batch.noisy), batch.linear
+    kinds = kind.expand(-1, 1, *batch.noisy.shape[2:])
+    aovs = torch.cat([batch.albedo, batch.normal, batch.depth, batch.variance, batch.flags, kinds], 1) * batch.inside
     return torch.cat([color * mask, mask, aovs], 1)
+
+
+def stabilised(planes: Tensor, batch: Batch) -> Tensor:
+    """Linear (B, 4, H, W) photosites of `batch`, or what they were denoised to, in the domain of its sensor's noise."""
+    return stabilise(planes, batch.sensor[:, :1], batch.sensor[:, 1:])
 
 
 def demodulation(albedo: Tensor) -> Tensor:
@@ -288,11 +343,7 @@ def demodulation(albedo: Tensor) -> Tensor:
     return w * albedo.clamp_min(g.ALBEDO_FLOOR) + (1 - w)
 
 
-# Orthonormal opponent colours: equal noise in R, G and B stays equal and independent in Y, U and V.
-OPPONENT = ((3**-0.5,) * 3, (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
-
-
 def opponent(color: Tensor, back: bool = False) -> Tensor:
-    """(B, 3, H, W) RGB to luma and two colour differences, or back."""
-    matrix = torch.tensor(OPPONENT, device=color.device)
+    """(B, C, H, W) RGB or mosaic to the rows of `mdenoise.chroma.OPPONENTS`, or back."""
+    matrix = torch.from_numpy(OPPONENTS[color.shape[1]]).to(color.device)
     return torch.einsum("ji,bihw->bjhw", matrix.T if back else matrix, color)

@@ -20,7 +20,7 @@ WINDOW = 8
 class ModelConfig:
     """Widths at 1/2, 1/4 and 1/8; `blocks` attention blocks, every second one shifted by half a window."""
 
-    guide_channels: int = 16
+    guide_channels: int = 17
     widths: tuple[int, int, int] = (32, 64, 128)
     residuals: tuple[int, int, int, int] = (1, 2, 1, 1)  # encoder 1/2, encoder 1/4, decoder 1/4, decoder 1/2
     blocks: int = 4
@@ -102,7 +102,7 @@ def windows(x: Tensor) -> Tensor:
 
 
 class KernelNet(nn.Module):
-    """Guide (B, 16, H, W) -> logits of four levels; H and W multiples of 64 (see DESIGN: graph contract)."""
+    """Guide (B, C, H, W) -> logits of four levels; H and W multiples of 64 (see DESIGN: graph contract)."""
 
     def __init__(self, config: ModelConfig | None = None):
         super().__init__()

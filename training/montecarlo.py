@@ -71,3 +71,36 @@ def convolve(image: Tensor, kernel: Tensor) -> Tensor:
     x = F.pad(image, (k // 2,) * 4, mode="replicate")
     x = F.conv2d(x, kernel.view(1, 1, k, 1).expand(c, 1, k, 1), groups=c)
     return F.conv2d(x, kernel.view(1, 1, 1, k).expand(c, 1, 1, k), groups=c)
+
+
+def enlarged(planes: tuple[Tensor, ...], rng: torch.Generator) -> tuple[Tensor, ...]:
+    """A part of every (B, C, H, W) plane, 1.1 to 2 times enlarged to the whole size, bilinear or bicubic."""
+    height, width = planes[0].shape[2:]
+    factor = float(uniform((1,), 1.1, 2.0, rng))
+    y, x = math.ceil(height / factor), math.ceil(width / factor)
+    mode = "bilinear" if torch.rand(1, generator=rng) < 0.5 else "bicubic"
+    return tuple(
+        F.interpolate(p[..., :y, :x], size=(height, width), mode=mode, align_corners=False).contiguous() for p in planes
+    )
+
+
+def scattered(planes: tuple[Tensor, ...], reach_px: float, samples: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+    """What rays through a lens see: every pixel of (B, C, H, W) planes the mean of `samples` neighbours, drawn from a
+    Gaussian of deviation `reach_px`, the same for all planes."""
+    b, _, h, w = planes[0].shape
+    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    totals = [torch.zeros_like(p) for p in planes]
+    for _ in range(samples):
+        jump = (torch.randn(b, 2, h, w, generator=rng) * reach_px).round().long()
+        at = (y + jump[:, 0]).clamp(0, h - 1) * w + (x + jump[:, 1]).clamp(0, w - 1)  # (B, H, W)
+        for total, plane in zip(totals, planes, strict=True):
+            index = at.view(b, 1, -1).expand(-1, plane.shape[1], -1)
+            total += plane.flatten(2).gather(2, index).view_as(plane) / samples
+    return tuple(totals)
+
+
+def defocused(image: Tensor, reach_px: float) -> Tensor:
+    """The expectation of `scattered`."""
+    half = math.ceil(3 * reach_px)
+    taps = torch.exp(-0.5 * (torch.arange(-half, half + 1) / reach_px) ** 2)
+    return convolve(image, taps / taps.sum())

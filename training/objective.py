@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdenoise.chroma import DIFFERENCES
 from mdenoise.training import data as patches
 from mdenoise.training.config import TrainConfig
 from mdenoise.training.filter import apply_filter_torch
@@ -41,18 +42,19 @@ def forward(
         mask, confidence = mask * shown, confidence * shown
         keep = attention_masks(config.model.blocks, b, h // 8, w // 8, config.masks, device)
     noisy = batch.noisy * batch.trusted
-    guide = patches.make_guide(replace(batch, noisy=noisy), mask)
+    guide = patches.make_guide(replace(batch, noisy=noisy), mask)[:, : config.model.guide_channels]
     chroma = config.model.chroma and not bool(batch.linear.max() > 0)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
         logits = model(guide.contiguous(memory_format=torch.channels_last), keep, chroma)
     if config.model.output == "rgb":
         return logits[0].float()
     if chroma:
-        yuv = patches.opponent(noisy)
-        luma, _ = filter_layers(yuv[:, :1].contiguous(), confidence, logits[:4])
+        turned = patches.opponent(noisy)
+        others = [i for i in range(turned.shape[1]) if i not in DIFFERENCES]
+        luma, _ = filter_layers(turned[:, others].contiguous(), confidence, logits[:4])
         finest = torch.cat([logits[4], logits[0][:, -4:]], 1)  # one confidence for both kernel sets
-        difference, _ = filter_layers(yuv[:, 1:].contiguous(), confidence, (finest, *logits[5:]))
-        return patches.opponent(torch.cat([luma, difference], 1), back=True)
+        difference, _ = filter_layers(turned[:, list(DIFFERENCES)].contiguous(), confidence, (finest, *logits[5:]))
+        return patches.opponent(torch.cat([luma[:, :1], difference, luma[:, 1:]], 1), back=True)
     d = torch.where(batch.demodulate > 0, patches.demodulation(batch.albedo), torch.ones_like(batch.albedo))
     output, _ = filter_layers(noisy / d, confidence, logits)
     return output * d
@@ -83,6 +85,9 @@ def batch_loss(
         output, shown = paper_forward(model, batch, config, masked=True)
         return paper_loss(output, batch.clean, shown, config.paper)
     output = forward(model, batch, config, True, filter_layers)
+    if batch.noisy.shape[1] == 4:  # judged where noise is equally strong at every brightness
+        output, clean, noisy = (patches.stabilised(x, batch) for x in (output, batch.clean, batch.noisy))
+        return image_loss(output, clean, noisy, batch.linear, batch.inside, config.photo_loss, mean=mean)
     if config.loss == "noise2noise":
         return noise2noise_loss(output, batch.clean, batch.noisy, batch.linear, batch.inside, mean)
     return image_loss(output, batch.clean, batch.noisy, batch.linear, batch.inside, config.photo_loss, mean=mean)

@@ -105,4 +105,10 @@ def stream(crops: list[Crops], config: DataConfig, seed: int) -> Iterator[Batch]
         linear = torch.full((b, 1, 1, 1), float(chosen[0].linear))
         bright = (parts["noisy"] * parts["trusted"]).abs().amax(1, keepdim=True)
         bound = outlier_weight_torch(bright) if chosen[0].linear else torch.ones_like(bright)
-        yield Batch(**parts, linear=linear, demodulate=demodulate, confidence=parts["trusted"] * bound)
+        yield Batch(
+            **parts,
+            linear=linear,
+            demodulate=demodulate,
+            sensor=torch.zeros(b, 2, 1, 1),
+            confidence=parts["trusted"] * bound,
+        )
