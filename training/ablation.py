@@ -1,9 +1,12 @@
-r"""What earns the gain: pixels or kernels, each without masks, with input masks, attention masks, and both.
+r"""What earns the gain: pixels or kernels, each without masks, with input masks, attention masks, and both; and what a
+blind network owes to each family of noise.
 
     python -m mdenoise.training.ablation --photos DIR --data DIR --out runs/ablation --steps 600
+    python -m mdenoise.training.ablation --photos DIR --data DIR --out runs/families --steps 600 --grid families
 
-Every network is trained for the same steps on the same patches, on Gaussian noise of sigma = 15 alone, and tested on
-noise that it never saw: in torch, one pass, no measure taken at inference. A run that is done is not repeated.
+Every network is trained for the same steps on the same patches, and tested in torch, one pass, no measure taken at
+inference. `masks`: from nothing, on Gaussian noise of sigma = 15 alone. `families`: from the weights that know sigma =
+15 alone, on all families of noise, and on all without one and its kin. A run that is done is not repeated.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ import torch
 from safetensors.torch import load_file
 
 from mdenoise.errors import MDenoiseError
+from mdenoise.training import checkpoint, noise
 from mdenoise.training import data as patches
-from mdenoise.training import noise
 from mdenoise.training.config import TrainConfig, load_preset
 from mdenoise.training.metrics import photo_psnr
 from mdenoise.training.model import KernelNet
@@ -32,6 +35,7 @@ from mdenoise.training.train import train
 GRID_PX = 64
 NOISES = (("gaussian", 15), ("gaussian", 50), ("poisson", 3.5), ("speckle", 0.04), ("salt_and_pepper", 0.02))
 NOISES += (("correlated", 55),)
+LEFT_OUT = ("salt_and_pepper", "correlated", "speckle")
 MASKS = {
     "no masks": dict(input_share=0.0, attention_share=0.0),
     "input": dict(attention_share=0.0),
@@ -48,6 +52,24 @@ def grid(base: TrainConfig, steps: int, seed: int) -> dict[str, TrainConfig]:
         for name, masks in MASKS.items():
             config = replace(base, steps=steps, minutes=0.0, seed=seed, model=model, masks=replace(base.masks, **masks))
             runs[f"{output}, {name}"] = config
+    return runs
+
+
+def families(base: TrainConfig, steps: int, seed: int) -> dict[str, TrainConfig]:
+    """One run on all families of noise, and one without each of LEFT_OUT and what resembles it."""
+    blind = replace(base.data, photo_noise="blind", contrast_share=0.0)
+    config = replace(
+        base,
+        steps=steps,
+        minutes=0.0,
+        seed=seed,
+        data=blind,
+        warm_start=str(checkpoint.WEIGHTS / "sigma15.safetensors"),
+    )
+    runs = {"all families": config}
+    for family in LEFT_OUT:
+        without = replace(blind, photo_without=tuple(sorted(noise.kin(family))))
+        runs[f"without {family}"] = replace(config, data=without)
     return runs
 
 
@@ -81,6 +103,7 @@ def denoise_photo(net: KernelNet, image: np.ndarray, config: TrainConfig) -> np.
 
 def evaluate(weights: Path, config: TrainConfig, images: list[np.ndarray]) -> dict[str, float]:
     """Mean PSNR in dB for every noise of the table."""
+    config = checkpoint.adopt(config)
     net = KernelNet(config.model).to(memory_format=torch.channels_last)
     net.load_state_dict(load_file(weights))
     net.eval()
@@ -99,11 +122,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--images", type=int, default=24, help="the first N of CBSD68")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--grid", choices=("masks", "families"), default="masks")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of preset sigma15")
     args = parser.parse_args(argv)
     images = list(read_set(args.data / "test" / "cbsd68", args.images).values())
     results: dict[str, dict[str, float]] = {}
-    for name, config in grid(load_preset("sigma15", args.set), args.steps, args.seed).items():
+    runs = {"masks": grid, "families": families}[args.grid]
+    for name, config in runs(load_preset("sigma15", args.set), args.steps, args.seed).items():
         out = args.out / f"{name.replace(', ', '-').replace(' ', '-')}-{args.seed}"
         record = out / "scores.json"
         if not record.is_file():
