@@ -15,6 +15,9 @@ PRECISIONS = ("auto", "f32", "bf16", "fp16")
 ENGINES = ("auto", "openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "onnxruntime_cuda")
 ENCODINGS = ("auto", "linear", "srgb")
 ALPHAS = ("denoise", "keep")
+DNGS = ("auto", "cfa", "linear")
+GAIN_MAPS = ("keep", "drop", "refuse")
+FORMATS = ("auto", "dng", "tiff", "png", "exr", "jpeg")
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,14 @@ class Options:
     """Everything that changes the pixels of a result, and how it is computed.
 
     strength     0..1, blend of input (0, returned bit for bit) and filtered image (1).
+    luma, chroma   0..1, how much of that reaches brightness and colour of photographs; renders know strength alone.
+    dng          raw files: a mosaic as the source ("cfa"), or demosaiced ("linear"); "auto" keeps the source's kind.
+    gain_map     pictures: the HDR gain map of the noisy picture is kept, dropped, or a reason to refuse the file.
+    format       what results of raw files are written as; "auto" = DNG. Other files keep their format.
     robustness   share of pixels hidden from the network at inference, 0..0.9, or "auto": by the image's noise.
     uncertainty  also predict how far the result may be off; four more predictions.
+    temporal     frames to either side of a sequence that a result is joined with, by their motion vectors, 0..8.
+    prefilter    denoise albedo and normal first: for those that depth of field or motion blur made noisy.
     layers       "beauty", "additive", "all" or names separated by commas.
     color, albedo, normal, depth, variance   LAYER or FILE[:LAYER]; None = found by name, "none" = do not use.
     tile_px      largest tile side, a multiple of 64 in 64..2048.
@@ -37,11 +46,18 @@ class Options:
     device: str = "auto"
     robustness: float | str = "auto"
     strength: float = 1.0
+    luma: float = 1.0
+    chroma: float = 1.0
     uncertainty: bool = False
+    prefilter: bool = False
+    temporal: int = 0
     model: str = "base"
     layers: str = "beauty"
     alpha: str = "denoise"
     encoding: str = "auto"
+    dng: str = "auto"
+    gain_map: str = "keep"
+    format: str = "auto"
     color: str | None = None
     albedo: str | None = None
     normal: str | None = None
@@ -58,12 +74,18 @@ class Options:
             ("engine", ENGINES),
             ("encoding", ENCODINGS),
             ("alpha", ALPHAS),
+            ("dng", DNGS),
+            ("gain_map", GAIN_MAPS),
+            ("format", FORMATS),
         ):
             value = getattr(self, name)
             if value not in allowed:
                 raise UsageError(f"{name} {value!r} is not known: use {', '.join(allowed)}")
-        if not 0.0 <= self.strength <= 1.0:
-            raise UsageError(f"strength {self.strength} is out of range: use 0 to 1")
+        for name in ("strength", "luma", "chroma"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"{name} {getattr(self, name)} is out of range: use 0 to 1")
+        if not 0 <= self.temporal <= 8:
+            raise UsageError(f"temporal {self.temporal} is out of range: use 0 to 8 frames")
         if self.uncertainty and self.strength == 0.0:
             raise UsageError("uncertainty needs a result: use a strength above 0")
         if self.robustness != "auto" and not (isinstance(self.robustness, int | float) and 0 <= self.robustness <= 0.9):

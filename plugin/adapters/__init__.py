@@ -10,6 +10,11 @@ from mdenoise.errors import InputError
 
 # .cxr is Corona's name for an OpenEXR file, .mxr and .sxr mark multi-part and stereo ones.
 ADAPTERS = {".exr": "exr", ".cxr": "exr", ".mxr": "exr", ".sxr": "exr"}
+# Of what LibRaw opens, the names that cameras give; .raw is Leica's and Panasonic's, and anybody's heap of numbers.
+RAW_SUFFIXES = """.dng .3fr .arw .cr2 .cr3 .crw .dcr .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf
+.raw .rw2 .rwl .sr2 .srf .srw .x3f""".split()
+ADAPTERS |= dict.fromkeys(RAW_SUFFIXES, "raw")
+ADAPTERS |= dict.fromkeys(".png .jpg .jpeg .jpe .jfif .tif .tiff .webp .avif .heic .heif .hif".split(), "srgb")
 
 
 def adapter_for(path: Path) -> ModuleType:

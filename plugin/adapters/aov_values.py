@@ -33,7 +33,7 @@ def placed(frame: Frame, layer: Layer, window: Window) -> np.ndarray:
 
 def albedo(plane: np.ndarray) -> np.ndarray:
     """(H, W, 3) in [0, 1]: environments and emitters may exceed it; NaN where the file has no finite value."""
-    return np.clip(np.where(np.isfinite(plane), plane, np.nan), 0, 1)
+    return plane if _within(plane, 0) else np.clip(np.where(np.isfinite(plane), plane, np.nan), 0, 1)
 
 
 def normal(plane: np.ndarray) -> np.ndarray:
@@ -42,19 +42,29 @@ def normal(plane: np.ndarray) -> np.ndarray:
     World or camera space: both serve as a guide. Stored encoded means: nothing below 0 or above 1, and the
     decoded vectors are nearer to unit length than the stored ones.
     """
-    finite = np.isfinite(plane).all(axis=-1, keepdims=True)
-    values = np.where(finite, plane, np.nan)
+    within = _within(plane, -1)
+    finite = None if within else np.isfinite(plane).all(axis=-1, keepdims=True)
+    values = plane if within else np.where(finite, plane, np.nan)
     # A sample of the pixels that hold a vector at all decides; float32, because half overflows at 65504 squared.
     step = max(1, int(np.sqrt(plane.shape[0] * plane.shape[1] / 65536)))
-    vectors = plane[::step, ::step][finite[::step, ::step, 0]].astype(np.float32)
+    some = plane[::step, ::step]
+    vectors = (some.reshape(-1, plane.shape[-1]) if within else some[finite[::step, ::step, 0]]).astype(np.float32)
     drawn = vectors[np.any(np.abs(vectors) > 1e-3, axis=-1)]
     encoded = drawn[np.any(np.abs(drawn - 0.5) > 0.01, axis=-1)]  # the background of encoded normals is 0.5
     if len(encoded) and encoded.min() >= 0 and encoded.max() <= 1.001:
         stored_error = abs(np.median(np.linalg.norm(encoded, axis=-1)) - 1)
         if abs(np.median(np.linalg.norm(2 * encoded - 1, axis=-1)) - 1) < stored_error:
             black = (plane == 0).all(axis=-1, keepdims=True)  # nothing was drawn there, not (-1, -1, -1)
-            values = np.where(black, 0, 2 * values - 1)
-    return np.clip(values, -1, 1).astype(plane.dtype)
+            values, within = np.where(black, 0, 2 * values - 1), False
+    return plane if within else np.clip(values, -1, 1).astype(plane.dtype)
+
+
+def _within(plane: np.ndarray, low: int) -> bool:
+    """Whether every value lies in [low, 1], low being 0 or -1. Of halves the bits tell: NumPy is slow to clip them."""
+    if plane.dtype == np.float16:
+        bits = plane.view(np.uint16)
+        return bool(((bits if low == 0 else bits & 0x7FFF) <= 0x3C00).all())
+    return plane.dtype == np.float32 and plane.size > 0 and bool(plane.min() >= low and plane.max() <= 1)
 
 
 def depth(plane: np.ndarray) -> np.ndarray:

@@ -14,14 +14,19 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from mdenoise.frame import Window
+from mdenoise.machine import memory
 
 MAGIC = b"\x76\x2f\x31\x01"
 TILED, DEEP, MULTIPART = 0x200, 0x800, 0x1000
 COMPRESSIONS = ("none", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
 _LINES = (1, 1, 1, 16, 32, 16, 32, 32, 32, 256)  # scan lines in one block, by compression
+# How much larger pixels can be than their blocks, at most: deflate packs 1032 bytes into one, PXR24 leaves out the
+# fourth byte of a float first, RLE packs 128 into 2, B44A 32 into 3; rounded up for PIZ, DWA and whatever comes.
+_RATIOS = dict(enumerate((1, 64, 1032, 1032, 8192, 1376, 3, 11)))
+_RATIO_UNKNOWN = 1 << 18
+_TILE_ROW = 256 << 20
 _PIXEL_BYTES = {0: 4, 1: 2, 2: 4}  # uint, half, float
 PIXEL_TYPES = ("uint", "half", "float")
-_MEMORY_UNKNOWN = 64 << 30
 
 
 @dataclass(frozen=True)
@@ -123,15 +128,23 @@ def check(header: Header, stream: BinaryIO) -> None:
         if area.width < 1 or area.height < 1 or not planes:
             raise ValueError(f"{label} has no pixels or a damaged data window")
         decoded += area.width * area.height * pixel_bytes
-        if decoded > _memory():
+        if decoded > memory():
             raise ValueError(
                 f"its header claims {area.width} x {area.height} px, {decoded / 2**30:.0f} GiB in all: "
-                f"more than the {_memory() / 2**30:.0f} GiB of this machine"
+                f"more than the {memory() / 2**30:.0f} GiB that there are for it"
             )
         if blocks is None:
             return  # a newer compression, whose blocks we cannot count: the library's answer decides
         _check_blocks(stream, table, blocks, 20 if tiles else 8, bool(header.flags & MULTIPART), label)
         table += 8 * blocks
+        size = area.width * area.height * pixel_bytes
+        length = stream.seek(0, os.SEEK_END)
+        if size > length * _RATIOS.get(part["compression"].data[0], _RATIO_UNKNOWN):
+            raise ValueError(f"its header claims {area.width} x {area.height} px, but it is only {length} bytes long")
+        # The library holds a whole row of tiles, however far these reach beyond the picture.
+        row = -(-area.width // tiles[0]) * tiles[0] * tiles[1] * pixel_bytes if tiles else 0
+        if row > max(8 * size, _TILE_ROW):
+            raise ValueError(f"its header is damaged: tiles of {tiles[0]} x {tiles[1]} px")
 
 
 def _refuse(
@@ -190,13 +203,6 @@ def _check_blocks(stream: BinaryIO, table: int, blocks: int, leader: int, multip
     (size,) = struct.unpack("<i", stream.read(4))
     if size < 0 or last + leader + size > length:
         raise ValueError(f"it is cut off (the last block of {label} is incomplete)")
-
-
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return _MEMORY_UNKNOWN
 
 
 # --- attributes that the binding cannot carry ---------------------------------------------------------------------

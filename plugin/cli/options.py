@@ -38,10 +38,14 @@ _LAYER = "LAYER|FILE[:LAYER]"
 _PIXELS = (
     _option("--quality", "quality", click.Choice(config.QUALITIES), "Speed against quality [balanced]."),
     _option("--strength", "strength", float, "Blend of input (0) and result (1) [1].", "0..1"),
+    _option("--luma", "luma", float, "Photographs: share of --strength for brightness [1].", "0..1"),
+    _option("--chroma", "chroma", float, "Photographs: share of --strength for colour [1].", "0..1"),
     _option(
         "--robustness", "robustness", _Robustness(), "Share of pixels hidden from the network [auto].", "auto|0..0.9"
     ),
     _flag("--uncertainty", "uncertainty", "Add a layer: how far the result may be off; 4 more predictions."),
+    _option("--temporal", "temporal", int, "Sequences: join N frames to either side, by motion vectors [0].", "N"),
+    _flag("--prefilter", "prefilter", "Denoise albedo and normal first, where they are noisy."),
     _option(
         "--layers",
         "layers",
@@ -56,6 +60,9 @@ _PIXELS = (
     _option("--depth", "depth", str, "Depth layer; none to use none.", _LAYER),
     _option("--variance", "variance", str, "Variance layer; none to use none.", _LAYER),
     _option("--encoding", "encoding", click.Choice(config.ENCODINGS), "How colour is encoded [auto]."),
+    _option("--dng", "dng", click.Choice(config.DNGS), "Raw files: a mosaic, or linear RGB [as the source]."),
+    _option("--gain-map", "gain_map", click.Choice(config.GAIN_MAPS), "Pictures: what becomes of gain maps [keep]."),
+    _option("--format", "format", click.Choice(config.FORMATS), "Raw files: what results are written as [dng]."),
     _option("--model", "model", str, "Model by name, or an .onnx file [base].", "base|PATH"),
     _option("--engine", "engine", click.Choice(config.ENGINES), "Inference engine [auto]."),
     _option("--device", "device", str, "Where the network runs [auto].", "auto|cpu|cuda[:N]"),
