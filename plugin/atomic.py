@@ -14,6 +14,7 @@ from mdenoise.errors import OutputError
 
 # What file systems answer that know no fsync (or no hard links): not a failure of the write itself.
 _UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EMLINK}
+_TEMP = re.compile(r"(?P<prefix>.*\.)(?P<pid>[0-9]+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 def publish(path: Path, write_fn: Callable[[Path], None], *, overwrite: bool) -> None:
@@ -36,10 +37,7 @@ def publish(path: Path, write_fn: Callable[[Path], None], *, overwrite: bool) ->
             os.close(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             write_fn(temp)
             _sync(temp, os.O_RDWR)
-            if overwrite:
-                temp.replace(final)
-            else:
-                _claim(temp, final)
+            _name(temp, final, overwrite)
         finally:
             with suppress(OSError):
                 temp.unlink(missing_ok=True)
@@ -51,24 +49,71 @@ def publish(path: Path, write_fn: Callable[[Path], None], *, overwrite: bool) ->
         _sync(final.parent, os.O_RDONLY)
 
 
-def sweep(path: Path) -> None:
-    """Remove the temporary files that killed writers of `path` left; a writer at work now would fail with OutputError.
+def adopt(made: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a finished file, on the file system of `path`, that name in one step; afterwards `made` is gone.
 
-    Nothing is raised: what cannot be removed stays.
+    A symbolic link at `path` is itself replaced. Raises FileExistsError when `path` is taken and `overwrite` is false,
+    and OSError; `made` is still there then.
     """
-    path = Path(path)
-    final = Path(os.path.realpath(path)) if path.is_symlink() else path
-    leftover = re.compile(re.escape(_temp_prefix(final)) + r"[0-9]+\.[0-9a-f]{8}\.tmp")
+    _sync(made, os.O_RDONLY)
+    _name(made, path, overwrite)
+    if not overwrite:
+        made.unlink(missing_ok=True)
     with suppress(OSError):
-        for name in os.listdir(final.parent):  # noqa: PTH208 (names are all that is needed)
-            if leftover.fullmatch(name):
-                with suppress(OSError):
-                    (final.parent / name).unlink()
+        _sync(path.parent, os.O_RDONLY)
+
+
+def sweep(*paths: Path, of: Callable[[int], bool] = lambda pid: True) -> None:
+    """Remove the temporary files that killed writers of `paths` left; a writer at work now would fail with OutputError.
+
+    `of` tells by the writer's process number which go. Nothing is raised: what cannot be removed stays.
+    """
+    folders: dict[Path, set[str]] = {}
+    for path in map(Path, paths):
+        final = Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 (raises for no name)
+        folders.setdefault(final.parent, set()).add(_temp_prefix(final))
+    for folder, prefixes in folders.items():
+        with suppress(OSError):
+            for name in os.listdir(folder):  # noqa: PTH208 (names are all that is needed)
+                found = _TEMP.fullmatch(name)
+                if found and found["prefix"] in prefixes and of(int(found["pid"])):
+                    with suppress(OSError):
+                        (folder / name).unlink()
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no process of this number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _temp_prefix(final: Path) -> str:
     shown = os.fsdecode(os.fsencode(final.name)[:200])  # the longest name a file may have is 255 bytes
     return f".{shown}."
+
+
+def _name(temp: Path, final: Path, overwrite: bool) -> None:
+    """Give `temp` the name `final`. Without `overwrite`, FileExistsError when that is taken."""
+    before = temp.stat()
+    try:
+        if overwrite:
+            temp.replace(final)
+        else:
+            _claim(temp, final)
+    except OSError:
+        # A file server may have done it, and only its answer was lost: asked again, it finds `temp` gone, or the name
+        # taken.
+        try:
+            after = final.lstat()
+        except OSError:
+            after = None
+        if after is None or not os.path.samestat(before, after):
+            raise
 
 
 def _claim(temp: Path, final: Path) -> None:

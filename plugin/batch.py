@@ -1,102 +1,29 @@
-"""Many files as one job: every source gets its destination, and every clash is found, before any work."""
+"""Many files as one job: in processes of their own when there are several, so that none of them stops the others."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from mdenoise import atomic, sequences
+from mdenoise import machine
+from mdenoise.batch_plan import EXISTING, ClashError, Outcome, Plan, Task, plan, sweep
 from mdenoise.config import Options
-from mdenoise.errors import Cancelled, MDenoiseError, OutputError, UsageError
-from mdenoise.inputs import Source, file_format, find, place
+from mdenoise.errors import Cancelled, MDenoiseError, OutputError
+from mdenoise.inputs import find
+from mdenoise.isolation import SECONDS, Worker
 
-if TYPE_CHECKING:
-    from mdenoise.pipeline import Report
+__all__ = [
+    "EXISTING", "ClashError", "Outcome", "Plan", "Task", "exit_code", "inspect", "plan", "preview", "run", "summary",
+    "sweep", "worker",
+]  # fmt: skip
 
-EXISTING = ("refuse", "overwrite", "skip")
-
-
-class ClashError(OutputError):
-    """Outputs that would harm a file; `clashes` has one line for each, and nothing was done."""
-
-    def __init__(self, clashes: Sequence[str], fix: str) -> None:
-        self.clashes = tuple(clashes)
-        what = self.clashes[0] if len(self.clashes) == 1 else f"{len(self.clashes)} outputs cannot be written"
-        super().__init__(f"{what}. {fix}")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One file to denoise."""
-
-    src: Path
-    dst: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one input. `status` is "denoised", "skipped" (its output existed), "planned", "described" or
-    "failed"; `roles_line` says which layers were, or would be, used."""
-
-    src: Path
-    dst: Path | None
-    status: str
-    report: Report | None = None
-    roles_line: str = ""
-    facts: Mapping[str, Any] | None = None
-    error: Exception | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Tasks in order; `settled` are outcomes known beforehand (missing inputs, skipped outputs); `notes` for people."""
-
-    tasks: tuple[Task, ...]
-    settled: tuple[Outcome, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def plan(
-    inputs: Sequence[str | Path],
-    output: str | None = None,
-    *,
-    frames: str | None = None,
-    recursive: bool = False,
-    existing: str = "refuse",
-) -> Plan:
-    """Match inputs (files, folders, frame patterns) with outputs; nothing is written and no picture is read.
-
-    output    None: `.denoised` beside the source; a folder that exists or ends in a slash: same names in there;
-              a pattern (`out.####.exr`): frames are mapped; else the one output file of one input.
-    existing  what an output that exists means: "refuse" (ClashError), "overwrite" or "skip".
-    Raises UsageError, and ClashError with every clash. Inputs that cannot be found become failed outcomes.
-    """
-    if existing not in EXISTING:
-        raise UsageError(f"existing {existing!r} is not known: use {', '.join(EXISTING)}")
-    found = find(inputs, frames=frames, recursive=recursive, leave_out=None if output is None else Path(output))
-    sources, notes = _without_results(found.sources)
-    tasks = _destinations(sources, output)
-    clashes, skipped = _check(tasks, existing)
-    if clashes:
-        exist = any(line.endswith("exists already") for line in clashes)
-        raise ClashError(clashes, "Give --overwrite or --skip-existing" if exist else "Name another output with -o")
-    failed = (Outcome(path, None, "failed", error=error) for path, error in found.refused)
-    settled = (*failed, *(Outcome(task.src, task.dst, "skipped") for task in tasks if task in skipped))
-    return Plan(tuple(task for task in tasks if task not in skipped), settled, (*found.notes, *notes))
-
-
-def sweep(plan: Plan) -> None:
-    """Remove what killed writers of the plan's outputs left beside them.
-
-    Only for outputs that nobody else writes now, as for a task of a farm: else a live writer would fail.
-    """
-    for dst in (*(task.dst for task in plan.tasks), *(outcome.dst for outcome in plan.settled)):
-        if dst is not None:
-            atomic.sweep(dst)
+Progress = Callable[[Task, float], None]
+Cancel = Callable[[], bool]
+_JOB_BYTES = 3 << 30  # a frame of 48 MP takes half of it
 
 
 def run(
@@ -104,16 +31,84 @@ def run(
     options: Options,
     *,
     overwrite: bool = False,
-    progress: Callable[[Task, float], None] | None = None,
-    cancel: Callable[[], bool] | None = None,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    jobs: int | None = None,
+    memory_mib: int | None = None,
+    seconds: float = SECONDS,
 ) -> Iterator[Outcome]:
-    """Carry out a plan, one outcome a file as soon as it is known. An error of one file does not stop the others.
+    """Carry out a plan, one outcome a file, in order. An error of one file does not stop the others, and neither does
+    a crash: several files are denoised in `jobs` processes (None: by the machine), each of which loads the model once.
+    While one reads or writes, another computes.
 
-    Raises what `worker` raises, and Cancelled.
+    memory_mib, seconds   limits of one file, see `isolation.Worker`; None: an equal share of the machine's memory.
+    progress   is called from several threads, one at a time.
+    Raises ModelError and EngineError before the first file, and Cancelled.
     """
     yield from plan.settled
-    if plan.tasks:
-        yield from map(worker(options, overwrite=overwrite, progress=progress, cancel=cancel), plan.tasks)
+    if len(plan.tasks) == 1:
+        yield worker(options, overwrite=overwrite, progress=progress, cancel=cancel)(plan.tasks[0])
+    elif plan.tasks:
+        # One process sees the frames of a sequence go by, and filters each of them once.
+        jobs = 1 if options.temporal else min(jobs or default_jobs(), len(plan.tasks))
+        memory_mib = memory_mib or int(0.9 * machine.memory() / jobs) >> 20
+        workers = [Worker(options, memory_mib=memory_mib, seconds=seconds) for _ in range(jobs)]
+        yield from _side_by_side(plan.tasks, workers, overwrite, progress, cancel)
+
+
+def _side_by_side(
+    tasks: Sequence[Task], workers: Sequence[Worker], overwrite: bool, progress: Progress | None, cancel: Cancel | None
+) -> Iterator[Outcome]:
+    idle: queue.LifoQueue[Worker] = queue.LifoQueue()  # the one used last is warm
+    one_at_a_time, over = threading.Lock(), threading.Event()
+
+    def is_over() -> bool:
+        return over.is_set() or (cancel is not None and cancel())
+
+    def move(task: Task, fraction: float) -> None:
+        with one_at_a_time:
+            if progress is not None:
+                progress(task, fraction)
+
+    def denoise(task: Task) -> Outcome:
+        worker = idle.get()
+        try:
+            _make_folder(task.dst)
+            report = worker.denoise(
+                task.src, task.dst, overwrite=overwrite or task.replaces, progress=partial(move, task), cancel=is_over
+            )
+        finally:
+            idle.put(worker)
+        return Outcome(task.src, task.dst, "denoised", report, report.roles_line)
+
+    pool = ThreadPoolExecutor(len(workers), "mdenoise")
+    try:
+        workers[0].open(cancel=is_over)  # what is wrong with the model or the engine is wrong for every file
+        for worker in reversed(workers):
+            idle.put(worker)
+        for future in [pool.submit(_guarded, denoise, task) for task in tasks]:
+            yield future.result()
+    finally:
+        over.set()
+        pool.shutdown(cancel_futures=True)
+        for worker in workers:
+            worker.close()
+
+
+def default_jobs() -> int:
+    """Two, so that one reads or writes while the other computes; more on many cores, fewer where memory is short."""
+    from mdenoise.filter import usable_cpus
+
+    return max(1, min(2 + usable_cpus() // 16, machine.memory() // _JOB_BYTES))
+
+
+def summary(outcomes: Iterable[Outcome], seconds: float) -> str:
+    """One line about a batch: how many files of each fate, and how long it took."""
+    counts: dict[str, int] = {}
+    for outcome in outcomes:
+        counts[outcome.status] = counts.get(outcome.status, 0) + 1
+    fates = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return f"{fates}; {sum(counts.values())} files in {seconds:.1f} s"
 
 
 def worker(
@@ -127,10 +122,11 @@ def worker(
 
     Raises ModelError and EngineError; calling the worker raises nothing but Cancelled, errors are outcomes.
     """
-    from mdenoise import engines, models, pipeline
+    from mdenoise import engines, models, pipeline, temporal
 
     card = models.load_card(options.model)
     engine = engines.open_engine(card, options)
+    window = temporal.Window()
 
     def denoise(task: Task) -> Outcome:
         if cancel is not None and cancel():
@@ -142,9 +138,10 @@ def worker(
             engine,
             card,
             options,
-            overwrite=overwrite,
+            overwrite=overwrite or task.replaces,
             progress=None if progress is None else partial(progress, task),
             cancel=cancel,
+            window=window,
         )
         return Outcome(task.src, task.dst, "denoised", report, report.roles_line)
 
@@ -207,70 +204,3 @@ def _make_folder(dst: Path) -> None:
         dst.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {dst}: folder {dst.parent}: {error.strerror}") from None
-
-
-def _without_results(sources: tuple[Source, ...]) -> tuple[tuple[Source, ...], tuple[str, ...]]:
-    """`mdenoise *.exr` run again matches its own results: a result whose source is here too is no input."""
-    results = {place(sequences.denoised_name(source.path)) for source in sources}
-    kept = tuple(source for source in sources if place(source.path) not in results)
-    left_out = len(sources) - len(kept)
-    return kept, (f"results among the inputs left out: {left_out}",) if left_out else ()
-
-
-def _destinations(sources: tuple[Source, ...], output: str | None) -> list[Task]:
-    if output is None:
-        return [Task(source.path, sequences.denoised_name(source.path)) for source in sources]
-    target = Path(output)
-    if target.is_dir() or output.endswith(("/", os.sep)):
-        return [Task(source.path, target / source.below / source.path.name) for source in sources]
-    if sequences.is_pattern(target.name):
-        pattern = sequences.parse(target)
-        for source in sources:
-            if source.frame is None:
-                raise UsageError(f"cannot place {source.path} in {output}: its name has no frame number")
-        tasks = [Task(source.path, pattern.at(source.frame)) for source in sources if source.frame is not None]
-    elif len(sources) > 1:
-        raise UsageError(
-            f"{len(sources)} inputs cannot go to one file {output}: "
-            "end it in / for a folder, or use a pattern such as out.####.exr"
-        )
-    else:
-        tasks = [Task(source.path, target) for source in sources]
-    for task in tasks:
-        if file_format(task.dst) is not file_format(task.src):
-            raise UsageError(
-                f"cannot write {task.src} as {task.dst}: the output must have the format of the input "
-                f"({task.src.suffix}); end a folder's name in /"
-            )
-        if not task.dst.parent.is_dir():
-            raise OutputError(f"cannot write {task.dst}: folder {task.dst.parent} does not exist")
-    return tasks
-
-
-def _check(tasks: list[Task], existing: str) -> tuple[list[str], set[Task]]:
-    """One line for every output that would harm a file, and the tasks that need not be done."""
-    inputs = {task.src.resolve() for task in tasks}
-    takers: dict[Path, Task] = {}
-    clashes: list[str] = []
-    skipped: set[Task] = set()
-    for task in tasks:
-        first = takers.setdefault(place(task.dst), task)
-        if first is not task:
-            clashes.append(f"cannot write {task.dst}: it would be the output of both {first.src} and {task.src}")
-        elif task.dst.resolve() in inputs or _same(task.dst, task.src):
-            clashes.append(f"cannot write {task.dst}: it is an input")
-        elif task.dst.is_dir():
-            clashes.append(f"cannot write {task.dst}: it is a folder")
-        elif os.path.lexists(task.dst):
-            if existing == "refuse":
-                clashes.append(f"cannot write {task.dst}: it exists already")
-            elif existing == "skip":
-                skipped.add(task)
-    return clashes, skipped
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

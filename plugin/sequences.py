@@ -111,15 +111,17 @@ def frame_number(path: Path) -> int | None:
     return int(found["digits"]) if found else None
 
 
-def denoised_name(path: Path) -> Path:
+def denoised_name(path: Path, suffix: str = SUFFIX) -> Path:
     """Where the result goes when nobody says: `frame.denoised.exr`, `shot.denoised.0101.exr` (frame number last)."""
     rule = _EXR_FRAME if path.suffix.lower() in _EXR else _DOT_FRAME
     found = rule.fullmatch(path.stem)
     if found and found["stem"]:
-        return path.with_name(f"{found['stem']}{SUFFIX}{found['sep']}{found['digits']}{path.suffix}")
+        return path.with_name(f"{found['stem']}{suffix}{found['sep']}{found['digits']}{path.suffix}")
     if re.fullmatch(r"-?[0-9]+", path.stem) and path.suffix.lower() in _EXR:
-        return path.with_name(f"{SUFFIX[1:]}.{path.name}")  # Blender's `0101.exr`; a leading dot would hide the file
-    return path.with_name(f"{path.stem}{SUFFIX}{path.suffix}")
+        return path.with_name(
+            f"{suffix.lstrip('.')}.{path.name}"
+        )  # Blender's `0101.exr`; a leading dot would hide the file
+    return path.with_name(f"{path.stem}{suffix}{path.suffix}")
 
 
 def is_denoised_name(path: Path) -> bool:

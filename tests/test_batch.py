@@ -1,5 +1,13 @@
 """Plans and batches from Python: matching, clashes, progress, cancelling, failures of single files."""
 
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +15,11 @@ import OpenEXR
 import pytest
 
 from mdenoise import batch
+from mdenoise.adapters import adapter_for
 from mdenoise.config import Options
 from mdenoise.errors import Cancelled, InputError, ModelError, OutputError, UsageError
+
+from .fuzz.batches import children_of
 
 
 def render(path, size=64):
@@ -71,12 +82,12 @@ def test_frames_choose_from_folders_by_number(tmp_path):
 
 
 def test_missing_and_odd_inputs_are_outcomes(tmp_path):
-    touch(tmp_path, "a.exr", "b.jpg")
+    touch(tmp_path, "a.exr", "b.txt")
     (tmp_path / "gone.exr").symlink_to("nowhere")
-    plan = batch.plan([tmp_path / "a.exr", tmp_path / "b.jpg", tmp_path / "gone.exr", "/dev/null"])
+    plan = batch.plan([tmp_path / "a.exr", tmp_path / "b.txt", tmp_path / "gone.exr", "/dev/null"])
     assert len(plan.tasks) == 1
     assert [(outcome.src.name, type(outcome.error)) for outcome in plan.settled] == [
-        ("b.jpg", InputError),
+        ("b.txt", InputError),
         ("gone.exr", InputError),
         ("null", InputError),
     ]
@@ -168,3 +179,188 @@ def outcome(error=None):
 )
 def test_exit_codes(errors, code):
     assert batch.exit_code(outcome(error) for error in errors) == code
+
+
+# --- several files
+
+
+def stamp(path):
+    return adapter_for(path).provenance(path)
+
+
+def state(path):
+    info = path.stat()
+    return info.st_ino, info.st_mtime_ns, info.st_size
+
+
+def test_outcomes_come_in_order_from_several_processes(tmp_path):
+    for name in "abcde":
+        render(tmp_path / f"{name}.exr")
+    (tmp_path / "c.exr").write_bytes(b"no picture")
+    outcomes = list(batch.run(batch.plan([tmp_path]), Options(), jobs=2))
+    assert [(o.src.stem, o.status) for o in outcomes] == [
+        ("a", "denoised"), ("b", "denoised"), ("c", "failed"), ("d", "denoised"), ("e", "denoised"),
+    ]  # fmt: skip
+    assert isinstance(outcomes[2].error, InputError) and "c.exr" in str(outcomes[2].error)
+    assert batch.summary(outcomes, 1.5) == "4 denoised, 1 failed; 5 files in 1.5 s"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_files_are_in_hand_at_the_same_time(tmp_path):
+    for name in "ab":
+        render(tmp_path / f"{name}.exr")
+    most = []
+
+    def look(_task, _fraction):  # while one file waits here
+        until = time.monotonic() + 30
+        while len(children_of(os.getpid())) < 2 and not most and time.monotonic() < until:
+            time.sleep(0.01)
+        most.append(len(children_of(os.getpid())))
+
+    list(batch.run(batch.plan([tmp_path]), Options(), jobs=2, progress=look))
+    assert max(most) == 2 and not children_of(os.getpid())
+
+
+def test_skipping_goes_by_the_stamp(tmp_path):
+    for name in ("same", "changed", "foreign", "new"):
+        render(tmp_path / f"in/{name}.exr")
+    out = f"{tmp_path}/out/"
+    first = batch.plan([tmp_path / "in"], out)
+    list(batch.run(replace(first, tasks=tuple(t for t in first.tasks if t.src.stem in ("same", "changed"))), Options()))
+    (tmp_path / "out/foreign.exr").write_text("mine")
+    before = {path.name: state(path) for path in (tmp_path / "out").iterdir()}
+    os.utime(tmp_path / "in/changed.exr", ns=(1, 1))
+    plan = batch.plan([tmp_path / "in"], out, existing="skip")
+    assert [(task.src.stem, task.replaces) for task in plan.tasks] == [("changed", True), ("new", False)]
+    assert any("foreign.exr: kept" in note for note in plan.notes)
+    outcomes = list(batch.run(plan, Options()))
+    assert sorted((o.src.stem, o.status) for o in outcomes) == [
+        ("changed", "denoised"), ("foreign", "skipped"), ("new", "denoised"), ("same", "skipped"),
+    ]  # fmt: skip
+    after = {path.name: state(path) for path in (tmp_path / "out").iterdir()}
+    assert {name for name in after if after[name] != before.get(name)} == {"changed.exr", "new.exr"}
+    assert stamp(tmp_path / "out/changed.exr")["source_mtime_ns"] == "1"
+    assert (tmp_path / "out/foreign.exr").read_text() == "mine"
+    assert not batch.plan([tmp_path / "in"], out, existing="skip").tasks
+
+
+@pytest.mark.parametrize(
+    ("suffix", "frame", "result"),
+    [
+        ("_clean", "a.exr", "a_clean.exr"),
+        (".dn", "shot.0101.exr", "shot.dn.0101.exr"),
+        (None, "a.exr", "a.denoised.exr"),
+    ],
+)
+def test_suffix(suffix, frame, result, tmp_path):
+    touch(tmp_path, frame)
+    (task,) = batch.plan([tmp_path], suffix=suffix).tasks
+    assert task.dst == tmp_path / result
+    (task,) = batch.plan([tmp_path], f"{tmp_path}/out/", suffix=suffix).tasks
+    assert task.dst == tmp_path / "out" / (result if suffix else frame)
+    touch(tmp_path, result)  # a later run: a result is no input
+    assert [task.src.name for task in batch.plan([tmp_path], suffix=suffix, existing="overwrite").tasks] == [frame]
+
+
+@pytest.mark.parametrize("suffix", ["", "/x", "../x"])
+def test_suffix_cannot_name_another_folder(suffix, tmp_path):
+    touch(tmp_path, "a.exr")
+    with pytest.raises(UsageError, match="suffix"):
+        batch.plan([tmp_path], suffix=suffix)
+
+
+def test_no_link_leads_results_out_of_their_folder(tmp_path):
+    touch(tmp_path, "in/a.exr", "in/deep/b.exr", "elsewhere/keep")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/deep").symlink_to(tmp_path / "elsewhere")
+    for existing in batch.EXISTING:
+        with pytest.raises(OutputError, match=r"deep/b\.exr: a symbolic link leads out of"):
+            batch.plan([tmp_path / "in"], str(tmp_path / "out"), recursive=True, existing=existing)
+    (tmp_path / "out/deep").unlink()
+    (tmp_path / "out/a.exr").symlink_to(tmp_path / "elsewhere/keep")
+    with pytest.raises(OutputError, match=r"a\.exr: a symbolic link leads out of"):
+        batch.plan([tmp_path / "in"], str(tmp_path / "out"), existing="overwrite")
+
+
+def test_leftovers_of_dead_writers_go_and_those_of_live_ones_stay(tmp_path):
+    touch(tmp_path, "a.exr", "b.exr")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    touch(tmp_path, f".a.denoised.exr.{dead.pid}.01234567.tmp", f".b.denoised.exr.{os.getpid()}.01234567.tmp")
+    batch.sweep(batch.plan([tmp_path]))
+    assert names(tmp_path) == [f".b.denoised.exr.{os.getpid()}.01234567.tmp", "a.exr", "b.exr"]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "mdenoise", *map(str, arguments)]
+
+
+def killed_and_resumed(folder, files, kills):
+    """Denoise `files` frames in a batch whose processes are killed `kills` times; each rerun does the rest."""
+    rng = np.random.default_rng(3)
+    render(folder / "in/f.0001.exr")
+    for number in range(2, files + 1):
+        (folder / f"in/f.{number:04d}.exr").write_bytes((folder / "in/f.0001.exr").read_bytes())
+    sources = {path.name: path.read_bytes() for path in (folder / "in").iterdir()}
+    times = {path.name: state(path) for path in (folder / "in").iterdir()}
+    done = {}
+    for attempt in range(kills + 1):
+        process = subprocess.Popen(
+            command(folder / "in", "-o", f"{folder}/out/", "--skip-existing", "-j", 2),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        if attempt < kills:
+            for _ in range(int(rng.integers(1, max(2, files // kills)))):
+                process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.05))
+            os.killpg(process.pid, signal.SIGKILL) if attempt % 2 else process.kill()
+        _, err = process.communicate(timeout=300)
+        assert attempt < kills or process.returncode == 0, err
+        now = {path.name: state(path) for path in (folder / "out").iterdir() if not path.name.startswith(".")}
+        assert all(now[name] == before for name, before in done.items())  # none is made twice
+        done = now
+    assert names(folder / "out") == sorted(sources)  # nothing else beside them
+    assert all(stamp(folder / "out" / name)["source"] == name for name in sources)
+    whole = {(folder / "out" / name).stat().st_size for name in sources}
+    assert max(whole) - min(whole) <= 40  # the same picture, and stamps of other lengths
+    assert {path.name: path.read_bytes() for path in (folder / "in").iterdir()} == sources
+    assert {path.name: state(path) for path in (folder / "in").iterdir()} == times
+
+
+def test_a_killed_batch_goes_on_where_it_was(tmp_path):
+    killed_and_resumed(tmp_path, files=8, kills=2)
+
+
+@pytest.mark.slow
+def test_a_batch_killed_ten_times_goes_on_where_it_was(tmp_path):
+    killed_and_resumed(tmp_path, files=100, kills=10)
+
+
+def test_interrupting_all_processes_of_a_batch_is_one_line(tmp_path):
+    for number in range(40):
+        render(tmp_path / f"f.{number:04d}.exr", 192)
+    process = subprocess.Popen(
+        command(tmp_path, "-o", f"{tmp_path}/out/", "-q"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"mdenoise: interrupted\n")
+    assert 1 <= len(names(tmp_path / "out")) < 40
+    assert not [name for name in names(tmp_path / "out") if name.startswith(".")]
+
+
+def test_the_command_ends_a_batch_with_one_line_of_summary(tmp_path):
+    render(tmp_path / "a.exr"), render(tmp_path / "deep/b.exr")
+    (tmp_path / "bad.exr").write_bytes(b"\x76\x2f\x31\x01")
+    done = subprocess.run(
+        command(tmp_path, "-o", f"{tmp_path}/out/", "--recursive", "--json"), capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    lines = {Path(line["src"]).name: line for line in map(json.loads, done.stdout.splitlines())}
+    assert {name: line["status"] for name, line in lines.items()} == {
+        "a.exr": "denoised", "b.exr": "denoised", "bad.exr": "failed",
+    }  # fmt: skip
+    assert lines["bad.exr"]["exit_code"] == 3 and lines["b.exr"]["dst"].endswith("out/deep/b.exr")
+    assert re.fullmatch(r"mdenoise: 2 denoised, 1 failed; 3 files in [0-9.]+ s", done.stderr.splitlines()[-1])

@@ -139,6 +139,8 @@ class DngTags:
         found = Levels(black.reshape(rows, cols, samples), white, numbers(BLACK_DELTA_H), numbers(BLACK_DELTA_V))
         if not all(np.isfinite(part).all() for part in (black, white, found.delta_h, found.delta_v)):
             raise ValueError("its black or white level is not a number")
+        if any(np.abs(part).max(initial=0) > white.max() for part in (black, found.delta_h, found.delta_v)):
+            raise ValueError("its black level is beyond its white level")
         return found
 
     @property

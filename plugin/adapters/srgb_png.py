@@ -27,7 +27,7 @@ def read(path: Path, data: bytes) -> Photo:
     """
     found = list(chunks(data))
     kinds = [kind for kind, _ in found]
-    if kinds[:1] != [b"IHDR"]:
+    if kinds[:1] != [b"IHDR"] or len(found[0][1]) != 13:
         raise ValueError("it is damaged or not a standard PNG file")
     width, height, depth, color_type = struct.unpack_from(">IIBB", found[0][1])
     if b"acTL" in kinds:

@@ -22,12 +22,14 @@ def read(path: Path, data: bytes) -> Photo:
     found = dict(reversed(list(chunks(data))))
     if b"ANIM" in found or b"ANMF" in found:
         raise ValueError("it is an animation: save its frames as files of their own")
-    plugin = library("PIL.WebPImagePlugin")
+    plugin, bomb = library("PIL.WebPImagePlugin"), library("PIL.Image").DecompressionBombError
     try:
         with quiet():
             image = plugin.WebPImageFile(io.BytesIO(data))
             check_size(*image.size, 4, 64 * len(data))  # a lossless picture of one colour is a few bytes
             pixels = np.asarray(image.convert("RGBA") if image.mode == "RGBX" else image)
+    except bomb:  # twice as many pixels as Pillow takes for sane
+        raise ValueError("its header claims more than 178 million pixels: save it as PNG or TIFF") from None
     except (OSError, SyntaxError, RuntimeError, IndexError, TypeError) as error:
         raise ValueError(f"it is damaged ({error})") from None
     color, alpha = split(pixels)

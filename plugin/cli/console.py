@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_screen = threading.RLock()  # progress comes from the threads of several files
 _bar: Any = None  # the rich progress bar on the screen, if any: text must not be written into it
 
 
@@ -28,6 +31,18 @@ def say(message: str) -> None:
     with _off_screen():
         sys.stderr.write(f"mdenoise: {printable(message)}\n")
         sys.stderr.flush()
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def relay(quiet: bool) -> None:
+    """Show what the library logs: that it compiles a model, which engine it passes over and why."""
+    logger = logging.getLogger("mdenoise")
+    logger.handlers = [_Lines()]
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
 def printable(message: str) -> str:
@@ -53,7 +68,7 @@ def traceback(error: BaseException) -> None:
 
 @contextmanager
 def bar(files: int, shown: bool) -> Iterator[Any]:
-    """A function (file number, name, fraction) that moves the bar, or None unless stderr is a terminal."""
+    """A function (file number, name, files done) that moves the bar, or None unless stderr is a terminal."""
     global _bar
     if not (shown and files and sys.stderr.isatty()):
         yield None
@@ -77,22 +92,28 @@ def bar(files: int, shown: bool) -> Iterator[Any]:
     _bar = progress
     progress.start()
     try:
-        yield lambda number, name, fraction: progress.update(
-            row, completed=number + fraction, name=f"{number + 1}/{files} {name}" if files > 1 else name, refresh=True
-        )
+
+        def move(number: int, name: str, done: float) -> None:
+            with _screen:
+                label = f"{number + 1}/{files} {name}" if files > 1 else name
+                progress.update(row, completed=done, name=label, refresh=_bar is not None)
+
+        yield move
     finally:
-        progress.stop()
-        _bar = None
+        with _screen:
+            progress.stop()
+            _bar = None
 
 
 @contextmanager
 def _off_screen() -> Iterator[None]:
     """Take the bar off the terminal while a line is written."""
-    if _bar is None:
-        yield
-        return
-    _bar.stop()
-    try:
-        yield
-    finally:
-        _bar.start()
+    with _screen:
+        if _bar is None:
+            yield
+            return
+        _bar.stop()
+        try:
+            yield
+        finally:
+            _bar.start()

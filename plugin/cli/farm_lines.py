@@ -31,15 +31,15 @@ def failures() -> Iterator[None]:
 
 @contextmanager
 def lines(files: int) -> Iterator[Callable[[int, str, float], None]]:
-    """A function (file number, name, fraction) that prints percent of all files as it rises, and each name once."""
+    """A function (file number, name, files done) that prints percent of all files as it rises, and each name once."""
     percent, current = 0, -1
 
-    def move(number: int, name: str, fraction: float) -> None:
+    def move(number: int, name: str, done: float) -> None:
         nonlocal percent, current
-        if number != current:
+        if number > current:  # of several files at a time, the last one that was begun
             current = number
             _line("status", f"{number + 1}/{files} {name}")
-        now = int(100 * (number + fraction) / files)
+        now = int(100 * done / files)
         if now > percent:
             percent = now
             _line("progress", str(now))
