@@ -7,11 +7,9 @@ its input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-
-from mdenoise.filter import TAPS, apply_filter
 
 
 def orthonormal(rows: list[list[int]]) -> np.ndarray:
@@ -28,26 +26,16 @@ DIFFERENCES = (1, 2)  # the rows of colour
 
 
 def filter_colors(
-    layers: np.ndarray, confidence: np.ndarray, logits: Sequence[np.ndarray], colors: Sequence[tuple[int, int]]
+    layers: np.ndarray,
+    colors: Sequence[tuple[int, int]],
+    filter_layers: Callable[[np.ndarray, list[int]], tuple[np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`apply_filter` where the colours of (H, W, C) `layers`, each a first channel and a number of channels of
-    OPPONENTS, take the chroma kernels.
-
-    `logits` are eight arrays: four levels for brightness and all other planes, then (1, 104, H/2, W/2) and three more
-    for chroma, whose confidence is that of the first level.
-    """
-    turned = layers.copy()
+    """(H, W, C) `layers` filtered, where the colours, each a first channel and a number of channels of OPPONENTS, take
+    the chroma kernels. `filter_layers(layers, differences)` filters them by both sets, `differences` by the second."""
+    turned = layers.copy() if colors else layers
     for at, width in colors:
         turned[..., at : at + width] = layers[..., at : at + width] @ OPPONENTS[width].T
-    differences = [at + i for at, _ in colors for i in DIFFERENCES]
-    others = [i for i in range(layers.shape[2]) if i not in differences]
-    confident = np.concatenate([logits[4], logits[0][:, 4 * (TAPS + 1) :]], axis=1)
-    out = np.empty_like(layers)
-    out[..., others], valid = apply_filter(turned[..., others], confidence, logits[:4])
-    if differences:
-        chroma = (confident, *logits[5:])
-        out[..., differences], known = apply_filter(turned[..., differences], confidence, chroma)
-        valid = valid & known
+    out, valid = filter_layers(turned, [at + i for at, _ in colors for i in DIFFERENCES])
     for at, width in colors:
         out[..., at : at + width] = out[..., at : at + width] @ OPPONENTS[width]
     return out, valid

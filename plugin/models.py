@@ -20,6 +20,7 @@ class ModelCard:
 
     reach_px   the largest distance at which an input changes an output.
     chroma     the graph has a second kernel set, for the colour differences of encoded images.
+    graphs     hash by name of the further files beside it: "fused.fp16" of base.onnx is base.fused.fp16.onnx.
     sigma      the one level of Gaussian noise, of 255, that the network was trained on; 0 = blind, made for any.
     robustness   which measures `--robustness auto` may take for this network, by name; {} = impulses and level
                (phase grids only where a card asks for them).
@@ -37,6 +38,7 @@ class ModelCard:
     kflop_per_px: float
     licence: str
     chroma: bool = False
+    graphs: dict[str, str] = field(default_factory=dict)
     sigma: float = 0.0
     robustness: dict[str, bool] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
@@ -49,7 +51,7 @@ def load_card(model: str = "base") -> ModelCard:
     card_path = path.with_suffix(".json")
     if not path.is_file() or not card_path.is_file():
         if path.parent == WEIGHTS:
-            known = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.onnx"))) or "none"
+            known = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.json"))) or "none"
             raise ModelError(
                 f"no model {model!r} is installed (installed: {known}). Name one of these or an .onnx file"
             )
@@ -75,3 +77,23 @@ def load_card(model: str = "base") -> ModelCard:
             "Reinstall mdenoise or export it again"
         )
     return card
+
+
+def graph_path(model: Path, graph: str) -> Path:
+    """Where a further graph of a model lies: "fused" of base.onnx is base.fused.onnx."""
+    return model.with_name(f"{model.stem}.{graph}.onnx")
+
+
+def load_graph(card: ModelCard, graph: str) -> Path:
+    """The file of a further graph of a model; its hash must be that in the card."""
+    path = graph_path(card.path, graph)
+    if graph not in card.graphs or not path.is_file():
+        raise ModelError(
+            f"model {card.name} has no graph {graph} ({path.name}): write it with mdenoise export, or use --device cpu"
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != card.graphs[graph]:
+        raise ModelError(
+            f"cannot load {path}: its hash is not that of its card, it was changed or damaged. "
+            "Reinstall mdenoise or export it again"
+        )
+    return path

@@ -5,7 +5,7 @@ What depends on the whole image (exposure, depth scale, demodulation, masks' gro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,13 +14,13 @@ from mdenoise import guide as g
 from mdenoise import masks, tiles, uncertainty
 from mdenoise.chroma import OPPONENTS, filter_colors
 from mdenoise.config import Options
-from mdenoise.engines import Engine
-from mdenoise.filter import apply_filter, fill_nearest
+from mdenoise.engines import Engine, filter_layers
+from mdenoise.filter import fill_nearest, filter_planes
 from mdenoise.frame import Planes
 from mdenoise.look import Look, measure
 from mdenoise.models import ModelCard
 from mdenoise.robustness import choose
-from mdenoise.tile_guide import build_guide, hide
+from mdenoise.tile_guide import build_guide, hide, packed_guide
 
 __all__ = ["Look", "Pass", "Work", "build_guide", "filter_tile", "measure", "plan"]
 
@@ -126,9 +126,13 @@ def filter_tile(one: Pass, place: tiles.Tile, engine: Engine) -> tuple[np.ndarra
     view = {name: layer[rows, cols].reshape(*size, -1) for name, layer in planes.layers.items()}
     color = planes.color[rows, cols]
     seen = g.trusted_px(color)
-    guide, trust, factor = build_guide(planes, look, rows, cols, seen, (place.height, place.width))
     outputs = np.zeros((place.height, place.width, look.channels), np.float32)
     nearest = 0
+    if planes.encoding == "linear" and not one.flip and getattr(engine, "packed", None):
+        for group in look.groups:
+            nearest += filter_packed(one, view, group, seen, (rows, cols), engine, outputs)
+        return outputs, nearest
+    guide, trust, factor = build_guide(planes, look, rows, cols, seen, (place.height, place.width))
     for group in look.groups:
         mask = seen.copy()
         for name in group:
@@ -168,6 +172,70 @@ def filter_tile(one: Pass, place: tiles.Tile, engine: Engine) -> tuple[np.ndarra
     return outputs, nearest
 
 
+def filter_packed(
+    one: Pass,
+    view: Mapping[str, np.ndarray],
+    group: Sequence[str],
+    seen: np.ndarray,
+    place: tuple[slice, slice],
+    engine: Engine,
+    outputs: np.ndarray,
+) -> int:
+    """A group's columns of `outputs`, by compiled code from the layers as they are; answers how many pixels took the
+    nearest valid value."""
+    planes, look = one.planes, one.look
+    mask = seen
+    for name in group:
+        mask = mask & g.trusted_px(view[name])
+    bf16 = engine.packed == "bf16"
+    guide, trust, factor = packed_guide(planes, look, *place, mask, outputs.shape[:2], bf16)
+    logits = engine.predict_packed(guide)
+    del guide
+    layers = [view[name] for name in group]
+    divided = [factor is not None and name in planes.demodulated and view[name].shape[2] == 3 for name in group]
+    inside = outputs[: seen.shape[0], : seen.shape[1]]
+    # The columns of a group mostly lie side by side; they do not when a layer between them has left it.
+    start, stop = look.columns[group[0]].start, look.columns[group[-1]].stop
+    width = sum(layer.shape[2] for layer in layers)
+    aside = stop - start != width
+    out = np.empty((*seen.shape, width), np.float32) if aside else inside[..., start:stop]
+    valid = filter_planes(layers, divided, factor, None if mask.all() else mask, trust, logits, out)
+    nearest = 0 if valid.all() else fill_unknown(out, valid, mask, layers, divided, factor)
+    if aside:
+        at = 0
+        for name in group:
+            columns = look.columns[name]
+            inside[..., columns] = out[..., at : at + columns.stop - columns.start]
+            at += columns.stop - columns.start
+    return nearest
+
+
+def fill_unknown(
+    out: np.ndarray,
+    valid: np.ndarray,
+    mask: np.ndarray,
+    layers: Sequence[np.ndarray],
+    divided: Sequence[bool],
+    factor: np.ndarray | None,
+) -> int:
+    """Values where no level held a trusted pixel, in place: its own for one that was only hidden, with nothing around
+    it to be filtered from; for others the nearest, without its albedo and with their own."""
+    scale = np.concatenate(
+        [
+            factor if by_factor else np.ones(layer.shape, np.float32)
+            for layer, by_factor in zip(layers, divided, strict=True)
+        ],
+        axis=2,
+    )
+    alone = mask & ~valid
+    out[alone] = np.concatenate([layer[alone].astype(np.float32) for layer in layers], axis=1)
+    unknown = ~(valid | alone)
+    light = out / scale
+    count = fill_nearest(light, ~unknown)
+    out[unknown] = light[unknown] * scale[unknown]
+    return count
+
+
 def predict_and_filter(
     engine: Engine,
     guide: np.ndarray,
@@ -181,8 +249,9 @@ def predict_and_filter(
     if flip:
         guide = np.ascontiguousarray(np.flip(guide, [axis + 1 for axis in flip]))
         layers, confidence = (np.ascontiguousarray(np.flip(array, flip)) for array in (layers, confidence))
-    if colors:
-        result, valid = filter_colors(layers, confidence, engine.predict(guide[None], chroma=True), colors)
-    else:
-        result, valid = apply_filter(layers, confidence, engine.predict(guide[None]))
+
+    def by_engine(planes: np.ndarray, differences: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        return filter_layers(engine, guide[None], planes, confidence, differences)
+
+    result, valid = filter_colors(layers, colors, by_engine)
     return (np.flip(result, flip), np.flip(valid, flip)) if flip else (result, valid)

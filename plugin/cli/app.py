@@ -12,7 +12,10 @@ import click
 from mdenoise.cli import console
 from mdenoise.errors import Cancelled, MDenoiseError
 
-_COMMANDS = ("denoise", "info", "watch", "hook", "post", "farm", "prepare", "train", "evaluate", "export")
+_COMMANDS = (
+    "denoise", "info", "budget", "watch", "hook", "post",
+    "farm", "warmup", "prepare", "train", "evaluate", "export",
+)  # fmt: skip
 _CLASHES_SHOWN = 20
 
 
@@ -64,6 +67,7 @@ def app() -> None:
 
 def run(arguments: list[str], interrupted: Callable[[], bool]) -> int:
     """Parse and run; returns the exit code. Every error has become one line on stderr."""
+    console.relay("-q" in arguments or "--quiet" in arguments)
     try:
         code = app.main(arguments, prog_name="mdenoise", standalone_mode=False, obj=interrupted)
         sys.stdout.flush()
