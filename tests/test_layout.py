@@ -20,19 +20,22 @@ FOLDERS = {
 # A module may import those of its own row and of the rows below it.
 ROWS = (
     ("cli",),
-    ("watch", "posthook", "postframe", "spool", "batch", "report", "doctor", "inputs"),
-    ("hooks", "pipeline", "predict", "look", "tile_guide", "robustness", "compat"),
-    ("adapters", "arrays", "engines", "tiles", "filter", "guide", "models", "noise", "masks", "chroma", "uncertainty"),
-    ("frame", "config", "atomic", "sequences", "_native"),
+    ("watch", "watch_run", "watch_scan", "watch_work", "watch_results", "watch_move", "watch_status", "posthook",
+     "postframe", "spool", "spool_owner", "spool_records", "spool_journal", "batch", "batch_plan", "isolation",
+     "isolation_process", "report", "doctor", "inputs", "budget"),
+    ("hooks", "pipeline", "predict", "look", "tile_guide", "robustness", "compat", "prefilter", "temporal", "motion"),
+    ("adapters", "arrays", "engines", "tiles", "filter", "guide", "models", "noise", "sensor_noise", "masks", "chroma",
+     "uncertainty"),
+    ("frame", "config", "atomic", "sequences", "machine", "mosaic", "_native"),
     ("errors",),
 )
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}
-SHARED_WITH_TRAINING = {"frame", "config", "errors", "guide", "filter"}
+SHARED_WITH_TRAINING = {"frame", "config", "errors", "guide", "filter", "chroma", "mosaic"}
 PUBLIC = {"", *mdenoise.__all__}  # "": the package itself, as `import mdenoise`
 BLENDER = "mdenoise.integrations.blender.extension"
 USES_PUBLIC = {f"mdenoise.training.{name}" for name in ("evaluate", "photos", "compare", "uncertainty")}
-USES_PUBLIC.add("mdenoise.exporters.parity")
-READS_FILES = {"mdenoise.training.pairing"}  # as the product does
+USES_PUBLIC |= {"mdenoise.training.budget", "mdenoise.exporters.parity"}
+READS_FILES = {"mdenoise.training.pairing", "mdenoise.training.raw_evaluate"}  # as the product does
 
 
 def find_sources() -> dict[str, Path]:

@@ -1,20 +1,23 @@
 """Watched folders: what is taken and when, what is left alone, and that nothing is done twice."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import OpenEXR
 import pytest
 
-from mdenoise import watch
+from mdenoise import spool_journal, watch, watch_status
 from mdenoise.cli import main
 from mdenoise.errors import InputError, OutputError, UsageError
 from mdenoise.watch import Seen, State, Watch
+from mdenoise.watch_scan import Scanner
 
 HEADER = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
 
@@ -27,12 +30,40 @@ def render(path, seed=1, size=64):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".mdenoise")
 
 
 def pixels(path):
     with OpenEXR.File(str(path), separate_channels=True) as file:
         return np.stack([np.array(file.parts[0].channels[c].pixels) for c in "RGB"])
+
+
+@contextmanager
+def running(folders, *options):
+    """`mdenoise watch` in a process of its own."""
+    command = [sys.executable, "-m", "mdenoise", "watch", *map(str, folders), "--poll", "0.05", "--settle", "0.1"]
+    process = subprocess.Popen(
+        [*command, "-q", "-j", "1", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def stop(process, number=signal.SIGTERM):
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -42,7 +73,8 @@ def folders(tmp_path):
 
 
 def once(folders, **more):
-    return [(o.src.name, o.status) for o in watch.once(Watch(*folders, settle_s=more.pop("settle_s", 0.0), **more))]
+    job = Watch(*folders, settle_s=more.pop("settle_s", 0.0), jobs=1, **more)
+    return [(o.src.name, o.status) for o in watch.once(job)]
 
 
 def test_new_and_changed_files_are_denoised_and_nothing_twice(folders):
@@ -81,17 +113,17 @@ def test_a_result_of_the_command_line_is_current_too(folders):
 
 
 def test_files_that_still_change_are_left_for_later(folders):
-    source, _ = folders
+    source, out = folders
     whole = render(source / "a.exr").read_bytes()
     (source / "a.exr").write_bytes(whole[:1000])
-    job = Watch(*folders, settle_s=0.2)
-    seen = watch.look(watch.scan(source), {}, 10.0)
-    assert watch.pending(job, seen, 10.0) == []
-    (source / "a.exr").write_bytes(whole)
-    seen = watch.look(watch.scan(source), seen, 10.3)
-    assert watch.pending(job, seen, 10.3) == []
-    seen = watch.look(watch.scan(source), seen, 10.6)
-    assert [task.src.name for task in watch.pending(job, seen, 10.6)] == ["a.exr"]
+    with running(folders, "--settle", "0.5") as process:
+        for end in range(1100, 1500, 100):  # each write begins the wait anew
+            time.sleep(0.2)
+            (source / "a.exr").write_bytes(whole[:end])
+            assert not (out / "a.exr").exists()
+        (source / "a.exr").write_bytes(whole)
+        assert process.stdout.readline().decode().strip() == str(out / "a.exr")
+        assert stop(process) == (0, b"", b"")
 
 
 def test_a_growing_file_is_not_read_by_a_single_scan(folders):
@@ -159,7 +191,7 @@ def test_foreign_files_are_never_replaced(folders):
     render(source / "a.exr"), render(source / "b.exr")
     theirs = render(out / "a.exr", seed=9).read_bytes()
     (out / "b.exr").write_text("notes")
-    results = list(watch.once(Watch(source, out, settle_s=0.0)))
+    results = list(watch.once(Watch(source, out, settle_s=0.0, jobs=1)))
     assert [o.status for o in results] == ["failed", "failed"]
     assert all(isinstance(o.error, OutputError) for o in results)
     assert (out / "a.exr").read_bytes() == theirs and (out / "b.exr").read_text() == "notes"
@@ -201,13 +233,7 @@ def test_a_running_watch_takes_files_as_they_come_and_ends_on_ctrl_c(folders):
     source, out = folders
     render(source / "a.exr")
     (source / "bad.exr").write_bytes(b"not an image")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mdenoise", "watch", str(source), str(out), "--poll", "0.1", "--settle", "0.2", "-q"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    with process:
+    with running(folders) as process:
         assert process.stdout.readline().decode().strip() == str(out / "a.exr")
         render(source / "b.exr", seed=2)
         assert process.stdout.readline().decode().strip() == str(out / "b.exr")
@@ -216,33 +242,111 @@ def test_a_running_watch_takes_files_as_they_come_and_ends_on_ctrl_c(folders):
         source.with_name("away").rename(source)
         render(source / "c.exr", seed=3)
         assert process.stdout.readline().decode().strip() == str(out / "c.exr")
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130 and stdout == b""
+        code, stdout, stderr = stop(process, signal.SIGINT)
+    assert code == 0 and stdout == b""
     lines = stderr.decode().splitlines()
-    assert (
-        len([line for line in lines if "bad.exr" in line]) == 1
-        and lines[-1] == "mdenoise: interrupted"
-        and len(lines) == 2
-    )
+    assert lines == [
+        f"mdenoise: cannot read {source / 'bad.exr'}: it is not an OpenEXR file",
+        "mdenoise: waiting for this to pass:",
+        f"mdenoise: cannot watch {source}: No such file or directory",
+    ]
 
 
-def test_killed_runs_converge(folders):
+def test_folders_below_are_mirrored_and_patterns_choose(folders, tmp_path):
     source, out = folders
-    first = render(source / "f.01.exr", size=192)
-    for frame in range(2, 13):
-        os.link(first, source / f"f.{frame:02d}.exr")
-    for delay in (0.0, 0.05, 0.1):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mdenoise", "watch", str(source), str(out), "--once", "--settle", "0", "-q"],
-            stdout=subprocess.PIPE,
-        )
-        with process:
-            process.stdout.readline()
-            time.sleep(delay)
-            process.kill()
-    for path in out.glob("[!.]*"):
-        assert np.isfinite(pixels(path)).all()
-    assert all(status == "denoised" for _, status in once(folders))
-    assert once(folders) == []
-    assert sorted(path.name for path in out.glob("[!.]*")) == [f"f.{frame:02d}.exr" for frame in range(1, 13)]
+    for name in ("a.exr", "sub/a.exr", "sub/deep/b.exr", ".hidden/c.exr", "sub/skip.exr"):
+        render(source / name)
+    (tmp_path / "elsewhere").mkdir()
+    render(tmp_path / "elsewhere" / "d.exr")
+    (source / "link").symlink_to(tmp_path / "elsewhere")
+    (out / "sub").mkdir(parents=True)
+    (out / "sub" / "deep").symlink_to(tmp_path / "elsewhere")  # results would leave OUT
+    done = list(watch.once(Watch(source, out, settle_s=0, recursive=True, patterns=("[ab].exr",), jobs=1)))
+    assert [(o.src.relative_to(source).as_posix(), o.status) for o in done] == [
+        ("a.exr", "denoised"), ("sub/a.exr", "denoised"), ("sub/deep/b.exr", "failed")]
+    assert "symbolic link" in str(done[-1].error) and names(tmp_path / "elsewhere") == ["d.exr"]
+    assert (out / "sub" / "a.exr").is_file()
+
+
+def test_ready_markers_ages_and_folders_for_sources(folders, tmp_path):
+    source, out = folders
+    for name in ("a.exr", "b.exr", "old.exr"):
+        render(source / name)
+    os.utime(source / "old.exr", (1e9, 1e9))
+    (source / "bad.exr").write_bytes(b"not an image")
+    for name in ("a.exr.done", "bad.exr.done", "old.exr.done"):
+        (source / name).touch()
+    aside = {"done_dir": source / "taken", "failed_dir": tmp_path / "bad"}
+    (source / "taken").mkdir()
+    render(source / "taken" / "a.exr", seed=5)  # of last week
+    job = Watch(source, out, settle_s=0, ready_suffix=".done", since_ns=15 * 10**17, recursive=True, jobs=1, **aside)
+    assert [(o.src.name, o.status) for o in watch.once(job)] == [("a.exr", "denoised"), ("bad.exr", "failed")]
+    assert names(source) == ["b.exr", "old.exr", "old.exr.done", "taken"]
+    assert names(source / "taken") == ["a.1.exr", "a.exr"] and names(tmp_path / "bad") == ["bad.exr"]
+    assert list(watch.once(job)) == []
+    report = watch_status.status(job)
+    assert report["failed"][0]["error"].endswith("it is not an OpenEXR file") and report["done"] == 0
+    assert watch_status.retry_failed(job) == ["bad.exr"] and (source / "bad.exr").exists()
+    assert watch_status.status(job)["failed"] == []
+
+
+def test_a_source_that_changes_while_it_is_denoised_is_done_again(folders):
+    source, out = folders
+    path = render(source / "a.exr", size=640)
+    with running(folders) as process:
+        wait_for(lambda: list(out.glob(".mdenoise/work/*/.a.exr.*")) or (out / "a.exr").exists())
+        render(path, seed=2, size=64)
+        wait_for(lambda: (out / "a.exr").exists() and pixels(out / "a.exr").shape[1] == 64)
+        assert stop(process)[0] == 0
+    events = [event["event"] for event in spool_journal.read(out / ".mdenoise" / "journal")]
+    assert events.count("failed") == events.count("retry") == 0
+
+
+def test_options_are_read_again_on_sighup(folders, tmp_path):
+    source, out = folders
+    config = tmp_path / "watch.toml"
+    config.write_text("strength = 0.0")
+    noisy = render(source / "a.exr")
+    with running(folders, "--config", str(config), "--metrics", str(tmp_path / "m.prom")) as process:
+        assert process.stdout.readline()
+        assert np.array_equal(pixels(out / "a.exr"), pixels(noisy))
+        config.write_text("strength = 2.0")  # cannot be used: the old ones stay
+        process.send_signal(signal.SIGHUP)
+        assert b"strength 2.0 is out of range" in process.stderr.readline()
+        config.write_text("strength = 1.0")
+        process.send_signal(signal.SIGHUP)
+        render(source / "b.exr")
+        assert process.stdout.readline()
+        assert not np.array_equal(pixels(out / "b.exr"), pixels(noisy))
+        assert stop(process) == (0, b"", b"")
+    assert f'mdenoise_watch_denoised_total{{out="{out}"}} 2\n' in (tmp_path / "m.prom").read_text()
+
+
+def test_status_of_a_folder_nobody_watched_writes_nothing(folders, capfd):
+    source, out = folders
+    render(source / "a.exr")
+    assert main(["watch", "--status", str(source), str(out)]) == 0
+    assert capfd.readouterr().out == "0 done, 1 waiting, 0 working, 0 retrying, 0 blocked, 0 failed\n"
+    assert main(["watch", "--status", "--json", str(source), str(out)]) == 0
+    assert json.loads(capfd.readouterr().out)["waiting"] == [{"source": "a.exr"}]
+    assert not out.exists()
+
+
+def test_a_scan_of_files_at_rest_sees_what_changes(tmp_path):
+    for name in ("a.exr", "b.exr"):
+        (tmp_path / name).write_bytes(b"x")
+    scanner = Scanner(tmp_path, recursive=True)
+    scanner.rest = scanner.scan()
+    assert scanner.scan() == scanner.scan(full=False) == {}
+    (tmp_path / "c.exr").write_bytes(b"x")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "d.exr").write_bytes(b"x")
+    assert set(scanner.scan(full=False)) == {"c.exr", "sub/d.exr"}
+    (tmp_path / "a.exr").write_bytes(b"xx")
+    (tmp_path / "c.exr").write_bytes(b"xxx")
+    quick = scanner.scan(full=False)
+    assert set(quick) == {"c.exr", "sub/d.exr"} and quick["c.exr"].size == 3
+    assert set(scanner.scan()) == {"a.exr", "c.exr", "sub/d.exr"}
+    (tmp_path / "b.exr").unlink()
+    scanner.scan()
+    assert set(scanner.rest) == set()
