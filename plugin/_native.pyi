@@ -1,24 +1,53 @@
-"""The compiled twin of mdenoise.filter (plugin/native). Arrays are C-contiguous; others are copied first."""
+"""The compiled twin of mdenoise.filter and mdenoise.tile_guide (plugin/native)."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 def filter(
-    layers: NDArray[np.float32],
-    confidence_in: NDArray[np.float32],
-    l0: NDArray[np.float32],
-    l1: NDArray[np.float32],
-    l2: NDArray[np.float32],
-    l3: NDArray[np.float32],
+    layers: list[np.ndarray],
+    divided: list[bool],
+    factor: NDArray[np.float32] | None,
+    mask: NDArray[np.bool_] | None,
+    trust: NDArray[np.float32],
+    logits: tuple[np.ndarray, ...],
+    out: NDArray[np.float32],
     threads: int = 0,
     isa: str = "",
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Filtered layers (H, W, C) and validity (H, W), 1 or 0.
+) -> NDArray[np.uint8]:
+    """Writes filtered layers to `out` (h, w, C) and returns their validity (h, w), 1 or 0.
 
-    layers (H, W, C), H and W multiples of 16; confidence_in (H, W) in [0, 1]; l0 (1, 108, H/2, W/2),
-    l1 (1, 26, H/2, W/2), l2 (1, 26, H/4, W/4), l3 (1, 25, H/8, W/8): see mdenoise.filter.apply_filter.
-    threads 0 = one a processor. isa "" = the best of isas(). The GIL is released. ValueError on any other shape.
+    layers (h, w, c) each, float32, float16, uint16 or uint8 of any strides, the part of the tile inside the image;
+    those `divided` by factor (h, w, 3) are multiplied afterwards; mask (h, w), False = hidden; trust (H, W) in [0, 1],
+    H and W multiples of 16. logits (1, 108, H/2, W/2), (1, 26, H/2, W/2), (1, 26, H/4, W/4), (1, 25, H/8, W/8):
+    float32 planar or with channels last in memory, or bfloat16 seen as uint16 with channels last; see
+    mdenoise.filter.apply_filter. threads 0 = one a processor. isa "" = the best of isas(). The GIL is released.
+    ValueError on any other shape or type.
     """
+
+def guide(
+    color: np.ndarray,
+    albedo: np.ndarray | None,
+    normal: np.ndarray | None,
+    depth: NDArray[np.float32] | None,
+    variance: NDArray[np.float32] | None,
+    shown: NDArray[np.bool_] | None,
+    size: tuple[int, int],
+    factor: bool,
+    bf16: bool,
+    numbers: dict[str, float],
+    places: list[int],
+    threads: int = 0,
+    isa: str = "",
+) -> tuple[np.ndarray, NDArray[np.float32], NDArray[np.float32] | None]:
+    """Guide (1, H/2, W/2, 4 channels), trust (H, W) and albedo factor (h, w, 3) of a tile of `size`; see
+    mdenoise.tile_guide.packed_guide. depth and variance as the network takes them, NaN where unknown."""
+
+def pack(planes: NDArray[np.float32], bf16: bool, threads: int = 0, isa: str = "") -> np.ndarray:
+    """(C, H, W), no NaN, to (1, H/2, W/2, 4 C): channel 4 c + 2 dy + dx of a cell is channel c of one of its pixels.
+    float32, or bfloat16 seen as uint16."""
+
+def trusted(array: np.ndarray, absurd: float, threads: int = 0) -> NDArray[np.uint8]:
+    """(h, w) of an (h, w, C) array of any strides: 1 where every channel is below `absurd` in magnitude."""
 
 def outlier_weight(
     luminance: NDArray[np.float32], multiple: float, floor: float, threads: int = 0, isa: str = ""

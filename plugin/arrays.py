@@ -41,11 +41,13 @@ def view(name: str, value: Any) -> np.ndarray:
 
 
 def read(name: str, value: Any, channels: tuple[int, ...] | None = None) -> np.ndarray:
-    """An array (H, W) or (H, W, C) of a supported type; float64 becomes float32, nothing else is copied."""
+    """An array (H, W) or (H, W, C) of a supported type; only float64 and a foreign byte order are copied."""
     array = view(name, value)
     if array.dtype == np.float64:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
+    elif not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype.type not in TYPES:
         raise InputError(f"cannot denoise {name} of type {array.dtype}: use float16, float32, uint8 or uint16")
     if array.ndim not in (2, 3) or 0 in array.shape:

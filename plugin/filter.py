@@ -41,7 +41,7 @@ def apply_filter(
     Args:
         layers: (H, W, C) float32, any C >= 1; H and W multiples of 16. Finite, any range, any unit.
         confidence_in: (H, W) float32 in [0, 1]; 0 hides a pixel, and what `layers` holds there is not used, even NaN.
-        logits: four finite float32 arrays, the output of the network:
+        logits: four finite arrays, the output of the network, float32 or bfloat16 seen as uint16:
             (1, 108, H/2, W/2) 27 entries of each pixel, unshuffled x2: 25 taps (row-major), blend, confidence;
             (1, 26, H/2, W/2) and (1, 26, H/4, W/4) taps and blend; (1, 25, H/8, W/8) taps.
         threads: of the compiled filter; None = every processor this process may use.
@@ -56,8 +56,42 @@ def apply_filter(
     layers, confidence_in, logits = _checked(layers, confidence_in, logits)
     if _native is None:
         return apply_filter_numpy(layers, confidence_in, logits)
-    out, valid = _native.filter(layers, confidence_in, *logits, threads or usable_cpus())
+    out = np.empty_like(layers)
+    valid = _native.filter([layers], [False], None, None, confidence_in, logits, out, threads=threads or usable_cpus())
     return out, valid.view(bool)
+
+
+def filter_planes(
+    layers: Sequence[np.ndarray],
+    divided: Sequence[bool],
+    factor: np.ndarray | None,
+    mask: np.ndarray | None,
+    trust: np.ndarray,
+    logits: Sequence[np.ndarray],
+    out: np.ndarray,
+    *,
+    threads: int | None = None,
+) -> np.ndarray:
+    """The compiled `apply_filter` on layers as they lie in an image, without a copy of them.
+
+    Args:
+        layers: (h, w, C) each, float16, float32, uint8 or uint16, any strides; the upper left part of a tile.
+        divided: of each layer, whether it is divided by the (h, w, 3) float32 `factor` before and multiplied after.
+        mask: (h, w) bool, False hides a pixel, whatever a layer holds there; None = all are seen.
+        trust: (H, W) float32, the confidence of the tile; H and W multiples of 16.
+        logits: as in `apply_filter`.
+        out: (h, w, sum of C) float32, written.
+
+    Returns (h, w) bool, False where no level holds a trusted pixel. Raises ValueError on other shapes.
+    """
+    logits = tuple(_level(level, f"logits[{i}]") for i, level in enumerate(logits))
+    count = threads or usable_cpus()
+    return _native.filter(list(layers), list(divided), factor, mask, trust, logits, out, threads=count).view(bool)
+
+
+def as_float32(logits: np.ndarray) -> np.ndarray:
+    """Logits as float32: of bfloat16, which NumPy does not know, seen as uint16."""
+    return (logits.astype(np.uint32) << np.uint32(16)).view(np.float32) if logits.dtype == np.uint16 else logits
 
 
 def apply_filter_numpy(
@@ -65,6 +99,7 @@ def apply_filter_numpy(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`apply_filter` in NumPy: the definition."""
     layers, confidence_in, logits = _checked(layers, confidence_in, logits)
+    logits = [as_float32(level) for level in logits]
     heads = [_pixel_shuffle(logits[0][0]), *(level[0] for level in logits[1:])]
     c = confidence_in * np.clip(heads[0][CONFIDENCE] / np.float32(6) + np.float32(0.5), 0, 1)
     trusted = np.where(c[..., None] > 0, layers, np.float32(0))
@@ -231,7 +266,7 @@ def _checked(layers, confidence_in, logits) -> tuple[np.ndarray, np.ndarray, tup
         raise ValueError(f"layers is {h} pixels high and {w} wide: both must be multiples of {SIZE_MULTIPLE}")
     if len(logits) != LEVELS:
         raise ValueError(f"{len(logits)} arrays of logits given, not one for each of {LEVELS} levels")
-    logits = tuple(_float32(level, f"logits[{i}]") for i, level in enumerate(logits))
+    logits = tuple(_level(level, f"logits[{i}]") for i, level in enumerate(logits))
     expected = (
         ("confidence_in", confidence_in, (h, w)),
         ("logits[0]", logits[0], (1, 4 * (TAPS + 2), h // 2, w // 2)),
@@ -250,6 +285,14 @@ def _checked_luminance(luminance: np.ndarray) -> np.ndarray:
     if luminance.ndim != 2 or luminance.size == 0:
         raise ValueError(f"luminance has shape {luminance.shape}, not (height, width)")
     return luminance
+
+
+def _level(array: np.ndarray, name: str) -> np.ndarray:
+    """Logits as the compiled filter reads them: as they are when their channels lie last in memory."""
+    array = np.asarray(array)
+    if array.ndim == 4 and array.dtype in (np.float32, np.uint16) and array.transpose(0, 2, 3, 1).flags.c_contiguous:
+        return array
+    return _float32(as_float32(array), name)
 
 
 def _float32(array: np.ndarray, name: str) -> np.ndarray:

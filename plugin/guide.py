@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+try:
+    from mdenoise import _native
+except ImportError:  # installed without a compiler
+    _native = None
+
 GUIDE_CHANNELS = 17
 COLOR, MASK, ALBEDO, NORMAL, DEPTH, VARIANCE = slice(0, 3), 3, slice(4, 7), slice(7, 10), 10, 11
 HAS_ALBEDO, HAS_NORMAL, HAS_DEPTH, HAS_VARIANCE = 12, 13, 14, 15
@@ -77,6 +82,8 @@ def trusted_px(array: np.ndarray, axis: int = -1) -> np.ndarray:
     shape = array.shape if array.ndim == 2 else np.moveaxis(array, axis, 0).shape[1:]
     if array.dtype.kind != "f":
         return np.ones(shape, bool)
+    if _native is not None and array.ndim == 3 and axis in (-1, 2) and array.dtype in (np.float16, np.float32):
+        return _native.trusted(array, ABSURD).view(bool)
     # Half floats end far below the bound, which they could not even hold; a comparison with NaN is False.
     sane = np.isfinite(array) if array.dtype == np.float16 else np.abs(array) < ABSURD
     if array.ndim == 2:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,16 @@ from mdenoise.adapters import adapter_for
 from mdenoise.config import Options
 from mdenoise.engines import Engine
 from mdenoise.errors import Cancelled, InputError
-from mdenoise.frame import Filtered, Planes
+from mdenoise.frame import Filtered, Frame, Planes
 from mdenoise.guide import ABSURD
 from mdenoise.models import ModelCard
+from mdenoise.motion import find_motion
+from mdenoise.prefilter import prefiltered
+from mdenoise.temporal import Still, Window
 
 # Context beyond the pixels a tile delivers. On flat noise single pixels differ from the untiled image by up to 9 % of
 # the mean with 64 px, 2 % with 128 and 1e-7 with 160: windows lie on the same grid in every tile.
+AREA_PX = 1920 * 1088  # of a tile: 1080p in one; engine and filter take about 300 bytes for each pixel
 OVERLAP_PX = {"fast": 64, "balanced": 160, "best": 160}
 
 Progress = Callable[[float], None]
@@ -53,21 +58,29 @@ def denoise_file(
     overwrite: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
+    window: Window | None = None,
 ) -> Report:
-    """Denoise one file; the result appears under `dst` whole or not at all."""
+    """Denoise one file; the result appears under `dst` whole or not at all. `window` keeps the frames around it for
+    the next file of a sequence."""
     started = time.perf_counter()
     adapter = adapter_for(src)
     stamp = provenance(src, card, options)  # before reading: a source that changes meanwhile is not taken for done
     frame = adapter.read(src)
     jobs = adapter.adapt(frame, options)
-    results = [denoise_planes(job.planes, engine, card, options, progress=progress, cancel=cancel) for job in jobs]
+    said: tuple[str, ...] = ()
+    if options.temporal and options.strength:
+        filter_all = partial(stills, engine=engine, card=card, options=options, progress=progress, cancel=cancel)
+        window = Window() if window is None else window
+        results, said = window.results(src, options.temporal, filter_all, options.strength)
+    else:
+        results = [denoise_planes(job.planes, engine, card, options, progress=progress, cancel=cancel) for job in jobs]
     restored = adapter.restore(frame, jobs, results, stamp)
-    adapter.write(restored, dst, overwrite=overwrite)
+    left_behind = adapter.write(restored, dst, overwrite=overwrite) or ()
     return Report(
         src,
         dst,
         "; ".join(job.roles.line() for job in jobs),
-        tuple(note for one in (*jobs, *results) for note in one.notes),
+        (*(note for one in (*jobs, *results) for note in one.notes), *said, *left_behind),
         jobs[0].planes.color.shape[1],
         jobs[0].planes.color.shape[0],
         time.perf_counter() - started,
@@ -76,6 +89,28 @@ def denoise_file(
         tuple(name for r in results for name in r.left_out),
         any(r.demodulated for r in results),
     )
+
+
+def stills(
+    path: Path,
+    engine: Engine,
+    card: ModelCard,
+    options: Options,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> list[Still]:
+    """The images of one frame of a sequence, filtered, with their motion."""
+    adapter = adapter_for(path)
+    frame = adapter.read(path)
+    whole = replace(options, strength=1.0)
+    return [
+        Still(
+            job.planes,
+            denoise_planes(job.planes, engine, card, whole, progress=progress, cancel=cancel),
+            find_motion(frame, job.roles.color) if isinstance(frame, Frame) else None,
+        )
+        for job in adapter.adapt(frame, options)
+    ]
 
 
 def denoise_planes(
@@ -90,13 +125,18 @@ def denoise_planes(
     """Filter every layer of `planes` by weights predicted from its guide; each keeps its shape and type."""
     if options.strength == 0.0:
         return Filtered({name: layer.copy() for name, layer in planes.layers.items()})
+    if options.prefilter:
+        plain = replace(options, prefilter=False, strength=1.0, uncertainty=False, quality="balanced")
+        planes = prefiltered(planes, lambda aux: denoise_planes(aux, engine, card, plain, cancel=cancel))
     work = predict.plan(planes, card, options)
     look = work.look
     height, width = planes.color.shape[:2]
     tile_px, overlap_px = tile_limit(options, look), options.overlap_px
     if overlap_px is None:  # small tiles cannot afford all of it
         overlap_px = min(OVERLAP_PX[options.quality], (tile_px - tiles.GRID_PX) // 64 * 32)
-    plan = tiles.plan(height, width, tile_px=tile_px, overlap_px=overlap_px, reach_px=card.reach_px)
+    # An engine without fixed shapes takes tiles of any form, unless a size was asked for.
+    area_px = AREA_PX if getattr(engine, "packed", None) and tile_px == Options().tile_px else None
+    plan = tiles.plan(height, width, tile_px=tile_px, overlap_px=overlap_px, reach_px=card.reach_px, area_px=area_px)
     outputs = {name: np.empty_like(layer) for name, layer in planes.layers.items()}
     unsure = np.empty((height, width), np.float32) if work.probes else None
     counts = {"nearest": 0, "tiles": 0}
@@ -111,12 +151,13 @@ def denoise_planes(
             progress(counts["tiles"] / len(plan))
         return result
 
-    def emit(y: int, rows: np.ndarray) -> None:
-        store_rows(planes, look, outputs, y, rows, options.strength)
+    def emit(y: int, x: int, block: np.ndarray) -> None:
+        place = np.s_[y : y + block.shape[0], x : x + block.shape[1]]
+        store(planes, look, outputs, place, block, options.strength)
         if unsure is not None:
-            unsure[y : y + rows.shape[0]] = rows[..., -1]
+            unsure[place] = block[..., -1]
 
-    tiles.run(plan, work.channels, tile, emit)
+    tiles.run(plan, tile, emit)
     return Filtered(
         outputs,
         counts["nearest"],
@@ -137,14 +178,18 @@ def tile_limit(options: Options, look: predict.Look) -> int:
     return int(np.clip(side, 3 * tiles.GRID_PX, options.tile_px))
 
 
-def store_rows(
-    planes: Planes, look: predict.Look, outputs: dict[str, np.ndarray], y: int, rows: np.ndarray, strength: float
+def store(
+    planes: Planes,
+    look: predict.Look,
+    outputs: dict[str, np.ndarray],
+    place: tuple[slice, slice],
+    block: np.ndarray,
+    strength: float,
 ) -> None:
-    """Blend finished rows with the input by `strength` and store them in the type of each layer."""
-    span = slice(y, y + rows.shape[0])
+    """Blend finished pixels with the input by `strength` and store them in the type of each layer."""
     for name, source in planes.layers.items():
-        result = rows[..., look.columns[name]].reshape(source[span].shape)
-        noisy = source[span]
+        noisy = source[place]
+        result = block[..., look.columns[name]].reshape(noisy.shape)
         if strength < 1.0:
             original = noisy.astype(np.float32)
             blended = (1.0 - strength) * original + strength * result
@@ -153,7 +198,7 @@ def store_rows(
             result = np.rint(np.clip(result, 0, np.iinfo(noisy.dtype).max))
         elif noisy.dtype == np.float16:
             result = np.clip(result, -65504.0, 65504.0)
-        outputs[name][span] = result
+        outputs[name][place] = result
 
 
 def provenance(src: Path, card: ModelCard, options: Options) -> dict[str, str]:

@@ -128,7 +128,7 @@ def filter_tile(one: Pass, place: tiles.Tile, engine: Engine) -> tuple[np.ndarra
     seen = g.trusted_px(color)
     outputs = np.zeros((place.height, place.width, look.channels), np.float32)
     nearest = 0
-    if planes.encoding == "linear" and not one.flip and getattr(engine, "packed", None):
+    if compiled_reads(one) and getattr(engine, "packed", None):
         for group in look.groups:
             nearest += filter_packed(one, view, group, seen, (rows, cols), engine, outputs)
         return outputs, nearest
@@ -170,6 +170,14 @@ def filter_tile(one: Pass, place: tiles.Tile, engine: Engine) -> tuple[np.ndarra
             outputs[inside][..., look.columns[name]] = plane
             at += width
     return outputs, nearest
+
+
+def compiled_reads(one: Pass) -> bool:
+    """Whether compiled code can build the guide of a pass, and read its planes where they are."""
+    planes = one.planes
+    arrays = (planes.color, planes.albedo, planes.normal, *planes.layers.values())
+    plain = all(array is None or array.dtype.isnative for array in arrays)
+    return planes.encoding == "linear" and not one.flip and plain
 
 
 def filter_packed(

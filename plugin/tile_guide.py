@@ -6,7 +6,7 @@ import numpy as np
 
 from mdenoise import guide as g
 from mdenoise import masks
-from mdenoise.filter import outlier_weight
+from mdenoise.filter import _native, outlier_weight, usable_cpus
 from mdenoise.frame import Planes
 from mdenoise.look import Look
 
@@ -67,6 +67,56 @@ def build_guide(
         guide[g.HAS_VARIANCE][inside] = 1.0
     guide[g.KIND][inside] = g.KINDS[planes.encoding]
     return guide[: look.guide_channels], trust, factor
+
+
+def packed_guide(
+    planes: Planes, look: Look, rows: slice, cols: slice, mask: np.ndarray, size: tuple[int, int], bf16: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """`build_guide` of linear colour by compiled code, hidden where the (h, w) `mask` is False, and laid out as the
+    network's first layer reads it: (1, H/2, W/2, 4 channels) float32, or bfloat16 seen as uint16."""
+    numbers = {
+        "exposure": look.exposure,
+        "slope": g.CURVE_SLOPE,
+        "most": g.CURVE_MAX,
+        "scale": 1 / np.log1p(g.CURVE_SLOPE),
+        "absurd": g.ABSURD,
+        "black_low": g.BLACK_ALBEDO[0],
+        "black_high": g.BLACK_ALBEDO[1],
+        "albedo_floor": g.ALBEDO_FLOOR,
+        "outlier_multiple": g.OUTLIER_MULTIPLE,
+        "outlier_floor": g.OUTLIER_FLOOR,
+        "kind": g.KINDS["linear"],
+        "channels": look.guide_channels,
+    }
+    starts = (g.COLOR.start, g.MASK, g.ALBEDO.start, g.NORMAL.start, g.DEPTH, g.VARIANCE)
+    places = [*starts, g.HAS_ALBEDO, g.HAS_NORMAL, g.HAS_DEPTH, g.HAS_VARIANCE, g.KIND]
+    depth = variance = None
+    if planes.depth is not None and look.depth_median is not None:
+        distance = planes.depth[rows, cols].astype(np.float32)
+        depth = np.where(np.isnan(distance), np.nan, g.relative_depth(distance, look.depth_median))
+    if planes.variance is not None:
+        color = np.clip(planes.color[rows, cols].astype(np.float32), -g.ABSURD, g.ABSURD)
+        with np.errstate(over="ignore"):
+            lum = g.luminance(np.clip(color * np.float32(look.exposure), np.float32(-1e30), np.float32(1e30)))
+        known = planes.variance[rows, cols].astype(np.float32) * np.float32(look.exposure**2)
+        variance = np.where(np.isfinite(known), g.relative_variance(known, np.nan_to_num(lum)), np.nan)
+    shown = mask & masks.scattered(look.hidden_ratio, look.offset, rows, cols) & masks.visible(look.pattern, rows, cols)
+    if look.hidden_px is not None:
+        shown = shown & ~look.hidden_px[rows, cols]
+    return _native.guide(
+        planes.color[rows, cols],
+        None if planes.albedo is None else planes.albedo[rows, cols],
+        None if planes.normal is None else planes.normal[rows, cols],
+        depth,
+        variance,
+        None if shown.all() else shown,
+        size,
+        planes.albedo is not None and look.demodulated,
+        bf16,
+        numbers,
+        places,
+        threads=usable_cpus(),
+    )
 
 
 def channels_first(array: np.ndarray) -> np.ndarray:

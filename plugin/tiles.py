@@ -63,9 +63,22 @@ def _axis(length: int, tile_px: int, overlap_px: int) -> tuple[int, tuple[int, .
 
 
 def plan(
-    height: int, width: int, *, tile_px: int = 1280, overlap_px: int = 160, reach_px: int | None = None
+    height: int,
+    width: int,
+    *,
+    tile_px: int = 1280,
+    overlap_px: int = 160,
+    reach_px: int | None = None,
+    area_px: int | None = None,
 ) -> TilePlan:
-    """Plan the tiles of an image. Where the overlap is the model's reach, neighbours agree and nothing is feathered."""
+    """Plan the tiles of an image. Where the overlap is the model's reach, neighbours agree and nothing is feathered.
+
+    `area_px` bounds the area of a tile in place of `tile_px`, its sides: of all shapes the cheapest is taken.
+    """
+    if area_px is not None:
+        tile_height, tile_width = _cheapest(height, width, area_px, overlap_px)
+        ys, xs = _axis(height, tile_height, overlap_px)[1], _axis(width, tile_width, overlap_px)[1]
+        return _plan(height, width, tile_height, tile_width, ys, xs, overlap_px, reach_px)
     if tile_px - 2 * overlap_px < GRID_PX and max(height, width) > tile_px:
         raise UsageError(
             f"overlap {overlap_px} leaves nothing of a tile of {tile_px}: "
@@ -73,8 +86,43 @@ def plan(
         )
     tile_height, ys = _axis(height, tile_px, overlap_px)
     tile_width, xs = _axis(width, tile_px, overlap_px)
+    return _plan(height, width, tile_height, tile_width, ys, xs, overlap_px, reach_px)
+
+
+def _plan(
+    height: int,
+    width: int,
+    tile_height: int,
+    tile_width: int,
+    ys: tuple[int, ...],
+    xs: tuple[int, ...],
+    overlap_px: int,
+    reach_px: int | None,
+) -> TilePlan:
     exact = reach_px is not None and overlap_px >= reach_px
     return TilePlan(height, width, tile_height, tile_width, ys, xs, 0 if exact else min(FEATHER_PX, 2 * overlap_px))
+
+
+def _cheapest(height: int, width: int, area_px: int, overlap_px: int) -> tuple[int, int]:
+    """Height and width of the tiles that cover the image with the fewest pixels in all, context included."""
+    best: tuple[int, int, int] | None = None
+    least = 2 * overlap_px + GRID_PX  # of a side that is cut
+    tile_width = -(-width // GRID_PX) * GRID_PX
+    while True:
+        tallest = area_px // tile_width // GRID_PX * GRID_PX
+        if tallest >= min(least, -(-height // GRID_PX) * GRID_PX):
+            side, ys = _axis(height, tallest, overlap_px)
+            across, xs = _axis(width, tile_width, overlap_px)
+            cost = len(ys) * len(xs) * side * across
+            if best is None or cost < best[0]:
+                best = cost, side, across
+        if tile_width <= least:
+            break
+        tile_width -= GRID_PX
+    if best is None:  # a small area: square tiles that have some context at least
+        side = max(GRID_PX, int(area_px**0.5) // GRID_PX * GRID_PX)
+        return side, side
+    return best[1:]
 
 
 def axis_weights(origins: tuple[int, ...], side: int, length: int, feather_px: int) -> list[np.ndarray]:
@@ -99,33 +147,49 @@ def axis_weights(origins: tuple[int, ...], side: int, length: int, feather_px: i
     return weights
 
 
-def run(
-    plan: TilePlan, channels: int, tile: Callable[[Tile], np.ndarray], emit: Callable[[int, np.ndarray], None]
-) -> None:
-    """Compute every tile and hand finished rows on.
+def run(plan: TilePlan, tile: Callable[[Tile], np.ndarray], emit: Callable[[int, int, np.ndarray], None]) -> None:
+    """Compute every tile and hand finished pixels on.
 
-    `tile` answers (tile_height, tile_width, channels) float32; `emit(y, rows)` gets (n, width, channels) float32 rows
-    from the top down, each once. Only one row of tiles is held at a time.
+    `tile` answers (tile_height, tile_width, C) float32, which is written to; `emit(y, x, block)` gets blocks
+    (h, w, C), each pixel once. Of finished tiles only the seams to the next ones are held.
     """
     down = axis_weights(plan.ys, plan.tile_height, plan.height, plan.feather_px)
     across = axis_weights(plan.xs, plan.tile_width, plan.width, plan.feather_px)
-    band = np.zeros((plan.tile_height, plan.width, channels), np.float32)
-    done = 0  # rows handed on
+    feather = plan.feather_px
+    above: dict[int, np.ndarray] = {}  # by column of the image: the seam to the row of tiles below
     for i, y in enumerate(plan.ys):
-        used = np.flatnonzero(down[i])
-        top, bottom = used[0], used[-1] + 1
-        for place, wx in zip(plan.row(y), across, strict=True):
-            used = np.flatnonzero(wx)
-            left, right = used[0], used[-1] + 1
-            weight = down[i][top:bottom, None, None] * wx[None, left:right, None]
-            band[top:bottom, place.x + left : place.x + right] += tile(place)[top:bottom, left:right] * weight
-        if i + 1 == len(plan.ys):
-            emit(done, band[done - y : plan.height - y])
-            return
-        following = plan.ys[i + 1] + int(np.flatnonzero(down[i + 1])[0])  # from here the next row of tiles adds
-        emit(done, band[done - y : following - y])
-        open_rows = band[following - y :].copy()
-        band[:] = 0.0
-        start = following - plan.ys[i + 1]
-        band[start : start + len(open_rows)] = open_rows
-        done = following
+        below: dict[int, np.ndarray] = {}
+        left: np.ndarray | None = None  # the seam to the tile on the right
+        top, bottom = _span(down[i])
+        for j, (place, weights) in enumerate(zip(plan.row(y), across, strict=True)):
+            start, stop = _span(weights)
+            block = tile(place)[top:bottom, start:stop]
+            if feather and len(plan) > 1:
+                _fade(block, down[i][top:bottom, None, None], i > 0, i + 1 < len(plan.ys), feather, 0)
+                _fade(block, weights[None, start:stop, None], j > 0, j + 1 < len(plan.xs), feather, 1)
+            if left is not None:
+                block[:, :feather] += left
+            column = place.x + start
+            if feather and j + 1 < len(plan.xs):
+                left = block[:, -feather:].copy()
+                block = block[:, :-feather]
+            if i > 0 and feather:
+                block[:feather] += above.pop(column)
+            if feather and i + 1 < len(plan.ys):
+                below[column] = block[-feather:].copy()
+                block = block[:-feather]
+            emit(y + top, column, block)
+        above = below
+
+
+def _span(weights: np.ndarray) -> tuple[int, int]:
+    used = np.flatnonzero(weights)
+    return int(used[0]), int(used[-1]) + 1
+
+
+def _fade(block: np.ndarray, weights: np.ndarray, first: bool, last: bool, feather: int, axis: int) -> None:
+    """Multiply the seams of a block, in place; the weights are 1 between them."""
+    ends = [slice(None, feather)] * first + [slice(-feather, None)] * last
+    for end in ends:
+        part = (slice(None),) * axis + (end,)
+        block[part] *= weights[part]

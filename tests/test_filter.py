@@ -34,6 +34,12 @@ def make_logits(rng, h, w, spread=2.0):
     return tuple((spread * rng.standard_normal(shape)).astype(np.float32) for shape in shapes)
 
 
+def native_filter(layers, confidence, logits, threads=1, isa=""):
+    out = np.full_like(layers, np.nan)
+    valid = _native.filter([layers], [False], None, None, confidence, tuple(logits), out, threads, isa)
+    return out, valid.view(bool)
+
+
 def make_problem(rng, h, w, count):
     return rng.random((h, w, count), np.float32), rng.random((h, w), np.float32), make_logits(rng, h, w)
 
@@ -204,7 +210,7 @@ def test_inputs_are_not_written():
 @given(problem=problems(), threads=st.sampled_from([1, 2, 5]))
 def test_native_is_numpy(isa, problem, threads):
     layers, confidence, logits = problem
-    out, valid = _native.filter(layers, confidence, *logits, threads, isa)
+    out, valid = native_filter(layers, confidence, logits, threads, isa)
     assert_agree(out, valid, *apply_filter_numpy(layers, confidence, logits), layers.max())
 
 
@@ -379,6 +385,77 @@ def test_result_does_not_depend_on_threads():
         np.testing.assert_array_equal(apply_filter(layers, confidence, logits, threads=threads)[0], one)
 
 
+def bfloat16(array):
+    """Rounded to nearest, seen as uint16."""
+    bits = array.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def channels_last(logits, bf16):
+    """The same numbers as an engine hands them over, and as planar float32."""
+    levels = [np.ascontiguousarray(level.transpose(0, 2, 3, 1)) for level in logits]
+    levels = [(bfloat16(level) if bf16 else level).transpose(0, 3, 1, 2) for level in levels]
+    return levels, [np.ascontiguousarray(kernel_filter.as_float32(level)) for level in levels]
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@few
+@given(problem=problems())
+def test_logits_with_channels_last(bf16, problem):
+    layers, confidence, logits = problem
+    given, planar = channels_last(logits, bf16)
+    expected, expected_valid = apply_filter(layers, confidence, planar)
+    for apply in (apply_filter, apply_filter_numpy):
+        assert_agree(*apply(layers, confidence, given), expected, expected_valid, layers.max())
+    for isa in ISAS:
+        assert_agree(*native_filter(layers, confidence, given, 2, isa), expected, expected_valid, layers.max())
+
+
+@needs_native
+@pytest.mark.parametrize(("rows", "columns"), [(64, 144), (61, 131), (33, 2), (1, 1)])
+@pytest.mark.parametrize("isa", ISAS)
+def test_layers_as_they_lie_in_an_image(isa, rows, columns):
+    """Part of a tile, several types and strides, a mask over NaN, and the division by an albedo and back."""
+    rng = np.random.default_rng(8)
+    h, w = 64, 144
+    trust, (logits, planar) = rng.random((h, w), np.float32), channels_last(make_logits(rng, h, w), True)
+    half = rng.lognormal(0, 2, (rows, columns, 3)).astype(np.float16)
+    single = rng.random((rows, 3 * columns), np.float32)[:, ::3, None]
+    small = rng.integers(0, 255, (columns, rows, 2), np.uint8).transpose(1, 0, 2)
+    large = rng.integers(0, 65535, (rows, columns, 1), np.uint16)
+    layers, divided = [half, single, small, large], [True, False, False, False]
+    factor = rng.uniform(0.1, 1, (rows, columns, 3)).astype(np.float32)
+    mask = rng.random((rows, columns)) > 0.05
+    mask[0, 0], half[~mask] = True, np.nan
+    half[0, 0] = 6e-8  # the smallest a half can hold
+    out = np.full((rows, columns, 9), np.nan, np.float32)
+    valid = _native.filter(layers, divided, factor, mask, trust, tuple(logits), out[..., 1:8], 2, isa).view(bool)
+    whole, confidence = np.zeros((h, w, 7), np.float32), np.zeros((h, w), np.float32)
+    plain = [half / factor, single, small, large]
+    whole[:rows, :columns] = np.where(mask[..., None], np.concatenate(plain, 2, dtype=np.float32), 0)
+    confidence[:rows, :columns] = trust[:rows, :columns] * mask
+    expected, expected_valid = (x[:rows, :columns] for x in apply_filter_numpy(whole, confidence, planar))
+    scale = whole.max((0, 1))
+    assert np.isnan(out[..., [0, 8]]).all()
+    out[..., 1:4] /= factor
+    assert_agree(out[..., 1:8], valid, expected, expected_valid, scale)
+
+
+@needs_native
+def test_halves_are_read_exactly():
+    """All 65536 of them: a pixel alone comes back as it was."""
+    every = np.arange(65536, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)].reshape(-1, 16, 1)
+    shape = (-(-every.shape[0] // 16) * 16, 16)
+    logits = [np.zeros_like(level) for level in make_logits(np.random.default_rng(0), *shape)]
+    for entry in (12, kernel_filter.BLEND, kernel_filter.CONFIDENCE):
+        logits[0][:, entry * 4 : entry * 4 + 4] = 300
+    for isa in ISAS:
+        out = np.zeros(every.shape, np.float32)
+        _native.filter([every], [False], None, None, np.ones(shape, np.float32), tuple(logits), out, 1, isa)
+        np.testing.assert_array_equal(out, every.astype(np.float32))
+
+
 # Wrong calls
 
 
@@ -418,15 +495,34 @@ def test_native_refuses_what_would_read_outside():
         short = list(logits)
         short[i] = short[i][..., :-1]
         with pytest.raises(ValueError, match=rf"logits\[{i}\] has shape"):
-            _native.filter(layers, confidence, *short)
-    with pytest.raises(ValueError, match="confidence_in has shape"):
-        _native.filter(layers, confidence[:-1], *logits)
+            native_filter(layers, confidence, short)
     with pytest.raises(ValueError, match="multiples of 16"):
-        _native.filter(layers[:31], confidence, *logits)
+        native_filter(layers[:16], confidence[:-1], logits)
+    with pytest.raises(ValueError, match="must lie in trust"):
+        native_filter(np.zeros((48, 32, 3), np.float32), confidence, logits)
+    with pytest.raises(ValueError, match="four arrays"):
+        native_filter(layers, confidence, logits[:3])
+    planar = [level.astype(np.uint16) for level in logits]
+    with pytest.raises(ValueError, match="bfloat16 as uint16, channels last"):
+        native_filter(layers, confidence, planar)
+    out = np.zeros((32, 32, 3), np.float32)
+    for change in (
+        {"layers": [layers[:31]]},
+        {"layers": [layers, layers]},
+        {"layers": [layers.astype(np.float64)]},
+        {"layers": [layers[..., :2]]},
+        {"divided": [True]},
+        {"factor": np.ones((31, 32, 3), np.float32), "divided": [True]},
+        {"mask": np.ones((32, 31), bool)},
+        {"out": out[..., 0]},
+    ):
+        call = {"layers": [layers], "divided": [False], "factor": None, "mask": None, "out": out} | change
+        with pytest.raises(ValueError, match=r"layer|divided|out|factor has shape|mask has shape"):
+            _native.filter(trust=confidence, logits=logits, **call)
     with pytest.raises(ValueError, match="luminance"):
         _native.outlier_weight(layers, 32.0, 0.25)
     with pytest.raises(ValueError, match="not available"):
-        _native.filter(layers, confidence, *logits, 1, "sse9")
+        native_filter(layers, confidence, logits, 1, "sse9")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.uint8])

@@ -42,10 +42,10 @@ def test_shipped_overlap_shows_no_seam_on_a_flat_noisy_frame(monkeypatch):
     rng = np.random.default_rng(4)
     image = (0.5 * rng.gamma(1.0, 1.0, (192, 1600, 1)) * np.ones(3)).astype(np.float32)
     whole = untiled(image, monkeypatch)
-    parts = mdenoise.Denoiser(precision="f32")(image)
-    plan = tiles.plan(192, 1600)
+    parts = mdenoise.Denoiser(precision="f32", tile_px=1216)(image)
+    plan = tiles.plan(192, 1600, tile_px=1216)
     assert len(plan) > 1
-    less = mdenoise.Denoiser(precision="f32", overlap_px=0)(image)
+    less = mdenoise.Denoiser(precision="f32", tile_px=1216, overlap_px=0)(image)
     assert np.abs(less - whole).max() > 1e-2 * whole.mean()  # the cuts are really there
     assert np.abs(parts - whole).max() < 1e-2 * whole.mean()
     # Steps across the cuts are no larger than steps anywhere else.

@@ -47,14 +47,36 @@ def test_run_gives_back_what_the_tiles_hold(height, width, overlap_px):
         .random((plan.ys[-1] + plan.tile_height, plan.xs[-1] + plan.tile_width, 2))
         .astype(np.float32)
     )
-    rows = []
+    done = np.zeros((height, width, 2), np.float32)
+    times = np.zeros((height, width), int)
 
-    def emit(y, band):
-        assert y == sum(len(r) for r in rows)
-        rows.append(band.copy())
+    def emit(y, x, block):
+        place = np.s_[y : y + block.shape[0], x : x + block.shape[1]]
+        done[place] = block
+        times[place] += 1
 
-    tiles.run(plan, 2, lambda t: image[t.y : t.y + t.height, t.x : t.x + t.width], emit)
-    np.testing.assert_allclose(np.concatenate(rows), image[:height, :width], atol=2e-7)
+    tiles.run(plan, lambda t: image[t.y : t.y + t.height, t.x : t.x + t.width].copy(), emit)
+    assert (times == 1).all()
+    np.testing.assert_allclose(done, image[:height, :width], atol=2e-7)
+
+
+@given(sizes, sizes, st.sampled_from([2**18, 2**20, 1920 * 1088]), st.sampled_from([32, 160]))
+def test_tiles_of_an_area_cover_the_image(height, width, area_px, overlap_px):
+    plan = tiles.plan(height, width, area_px=area_px, overlap_px=overlap_px)
+    assert plan.tile_height * plan.tile_width <= area_px
+    for origins, side, length in ((plan.ys, plan.tile_height, height), (plan.xs, plan.tile_width, width)):
+        assert side % 64 == 0 and all(o % 64 == 0 for o in origins)
+        assert origins[0] == 0 and length <= origins[-1] + side < length + 64
+        for first, second in pairwise(origins):
+            assert first + side - second >= 2 * overlap_px
+
+
+def test_the_cheapest_shape_is_taken():
+    """1080p is one tile; wide tiles cost 4K less context than square ones of the same area."""
+    assert len(tiles.plan(1080, 1920, area_px=1920 * 1088)) == 1
+    wide = tiles.plan(2160, 3840, area_px=1920 * 1088)
+    square = tiles.plan(2160, 3840, tile_px=1408)
+    assert len(wide) * wide.tile_height * wide.tile_width < len(square) * square.tile_height * square.tile_width
 
 
 def test_context_of_pixels_with_weight():

@@ -9,18 +9,41 @@ namespace mdenoise {
 
 constexpr int kLevels = 4;
 
-struct FilterInput {
-    ptrdiff_t height, width, layer_count;  // height and width are multiples of 16
-    const float* layers;                   // (height, width, layer_count)
-    const float* confidence;               // (height, width)
-    const float* logits[kLevels];          // (108, h/2, w/2), (26, h/2, w/2), (26, h/4, w/4), (25, h/8, w/8)
+// One channel to be filtered: the element of pixel (y, x) lies y * row_stride + x * pixel_stride bytes after `data`.
+struct Source {
+    const void* data;
+    Type type;
+    ptrdiff_t row_stride, pixel_stride;
+    int factor;  // channel of FilterInput::factor that it is divided by before and multiplied by after, or -1
 };
 
-// out: (height, width, layer_count); valid: (height, width), 1 or 0. Throws std::bad_alloc.
-void filter(const FilterInput& in, const Rows& rows, int threads, float* out, unsigned char* valid);
+// What a network says of one level, (channels, h, w), or (h, w, channels) when interleaved.
+struct Logits {
+    const void* data;
+    ptrdiff_t channels;
+    bool interleaved;
+    Type type;  // f32; interleaved ones also bf16
+};
 
-// luminance, out: (height, width) of any size.
-void outlier_weight(const float* luminance, ptrdiff_t height, ptrdiff_t width, float multiple, float floor,
-                    const Rows& rows, int threads, float* out);
+struct FilterInput {
+    ptrdiff_t height, width;  // of the tile, multiples of 16
+    ptrdiff_t rows, columns;  // the part of it that lies inside the image; beyond it nothing is read or written
+    ptrdiff_t layer_count;
+    const Source* layers;
+    const float* trust;         // (height, width)
+    const unsigned char* mask;  // (rows, columns), 0 = hidden, or null
+    const float* factor;        // (rows, columns, 3) or null
+    Logits logits[kLevels];     // 108 or more channels at 1/2, 26 at 1/2, 26 at 1/4, 25 at 1/8
+};
+
+// Where results go, in floats from one row, pixel and layer to the next; valid: (rows, columns), 1 or 0.
+struct FilterOutput {
+    float* data;
+    ptrdiff_t row_stride, pixel_stride, layer_stride;
+    unsigned char* valid;
+};
+
+// Throws std::bad_alloc.
+void filter(const FilterInput& in, const Rows& rows, int threads, const FilterOutput& out);
 
 }  // namespace mdenoise

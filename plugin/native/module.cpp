@@ -1,6 +1,7 @@
 // Python bindings: shapes are checked here, so that no call from Python can read outside an array.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "filter.h"
 #include "gradient.h"
+#include "guide.h"
 
 namespace py = pybind11;
 using Array = py::array_t<float, py::array::c_style | py::array::forcecast>;
@@ -37,30 +39,110 @@ int thread_count(int threads) {
     return std::clamp(threads > 0 ? threads : int(std::thread::hardware_concurrency()), 1, 256);
 }
 
-py::tuple filter(const Array& layers, const Array& confidence_in, const Array& l0, const Array& l1, const Array& l2,
-                 const Array& l3, int threads, const std::string& isa) {
-    if (layers.ndim() != 3) throw py::value_error("layers must have shape (height, width, layers)");
-    const ptrdiff_t h = layers.shape(0), w = layers.shape(1), c = layers.shape(2);
-    if (h < 16 || w < 16 || h % 16 || w % 16 || c < 1)
-        throw py::value_error("layers has shape " + text({h, w, c}) +
-                              ": height and width must be multiples of 16, with one layer at least");
-    check_shape("confidence_in", confidence_in, {h, w});
-    check_shape("logits[0]", l0, {1, 108, h / 2, w / 2});
-    check_shape("logits[1]", l1, {1, 26, h / 2, w / 2});
-    check_shape("logits[2]", l2, {1, 26, h / 4, w / 4});
-    check_shape("logits[3]", l3, {1, 25, h / 8, w / 8});
+mdenoise::Type type_of(const char* name, const py::array& array) {
+    const char kind = array.dtype().kind();
+    const ptrdiff_t size = array.dtype().itemsize();
+    if (!array.dtype().attr("isnative").cast<bool>())
+        throw py::value_error(std::string(name) + " has the bytes of its numbers in the other order");
+    if (kind == 'f' && size == 4) return mdenoise::Type::f32;
+    if (kind == 'f' && size == 2) return mdenoise::Type::f16;
+    if (kind == 'u' && size == 2) return mdenoise::Type::u16;
+    if (kind == 'u' && size == 1) return mdenoise::Type::u8;
+    throw py::value_error(std::string(name) + " holds none of float32, float16, uint16 and uint8");
+}
+
+// The channels of an (h, w, C) array of any strides, float or unsigned.
+std::vector<mdenoise::Source> channels_of(const char* name, const py::array& array, bool by_factor) {
+    const mdenoise::Type type = type_of(name, array);
+    std::vector<mdenoise::Source> channels;
+    for (ptrdiff_t c = 0; c < array.shape(2); ++c)
+        channels.push_back({static_cast<const char*>(array.data()) + c * array.strides(2), type, array.strides(0),
+                            array.strides(1), by_factor ? int(c) : -1});
+    return channels;
+}
+
+// (1, channels, h, w) float32 in this order, or channels last, then also bfloat16 seen as uint16.
+mdenoise::Logits logits_of(int level, const py::array& array, ptrdiff_t channels, ptrdiff_t h, ptrdiff_t w) {
+    const std::string name = "logits[" + std::to_string(level) + "]";
+    check_shape(name.c_str(), array, {1, channels, h, w});
+    mdenoise::Type type = type_of(name.c_str(), array);
+    if (type == mdenoise::Type::u16) type = mdenoise::Type::bf16;
+    const ptrdiff_t size = array.itemsize();
+    const bool planar = array.flags() & py::array::c_style;
+    const bool interleaved = array.strides(1) == size && array.strides(3) == channels * size &&
+                             array.strides(2) == w * channels * size;
+    if (type == mdenoise::Type::bf16 ? !interleaved : type != mdenoise::Type::f32 || !(planar || interleaved))
+        throw py::value_error(name + " must be float32, planar or channels last, or bfloat16 as uint16, channels last");
+    return {array.data(), channels, type == mdenoise::Type::bf16 || !planar, type};
+}
+
+void take_logits(const py::tuple& logits, ptrdiff_t h, ptrdiff_t w, mdenoise::FilterInput& in) {
+    if (logits.size() != mdenoise::kLevels) throw py::value_error("four arrays of logits are needed");
+    for (int l = 0; l < mdenoise::kLevels; ++l) {
+        const py::array level = py::array::ensure(logits[size_t(l)]);
+        if (!level) throw py::value_error("logits must be arrays");
+        const ptrdiff_t shrink = ptrdiff_t(1) << std::max(l, 1);
+        const ptrdiff_t channels = l == 0 ? 4 * (mdenoise::kTaps + 2) : mdenoise::kTaps + (l < mdenoise::kLevels - 1);
+        in.logits[l] = logits_of(l, level, channels, h / shrink, w / shrink);
+    }
+}
+
+void check_size(const char* name, ptrdiff_t h, ptrdiff_t w) {
+    if (h < 16 || w < 16 || h % 16 || w % 16)
+        throw py::value_error(std::string(name) + " has shape " + text({h, w}) +
+                              ": height and width must be multiples of 16");
+}
+
+py::array_t<unsigned char> filter(const py::list& layers, const py::list& divided, const py::object& factor, const py::object& mask,
+                 const Array& trust, const py::tuple& logits, py::array_t<float>& out, int threads,
+                 const std::string& isa) {
+    if (trust.ndim() != 2) throw py::value_error("trust must have shape (height, width)");
+    mdenoise::FilterInput in = {};
+    in.height = trust.shape(0), in.width = trust.shape(1), in.trust = trust.data();
+    check_size("trust", in.height, in.width);
+    if (out.ndim() != 3) throw py::value_error("out must have shape (height, width, layers)");
+    in.rows = out.shape(0), in.columns = out.shape(1), in.layer_count = out.shape(2);
+    if (in.rows < 1 || in.columns < 1 || in.rows > in.height || in.columns > in.width || in.layer_count < 1)
+        throw py::value_error("out has shape " + text({in.rows, in.columns, in.layer_count}) + ": it must lie in trust");
+    std::vector<py::array> held;  // keeps what the pointers below point to
+    if (!mask.is_none()) {
+        held.push_back(py::array_t<unsigned char, py::array::c_style | py::array::forcecast>::ensure(mask));
+        check_shape("mask", held.back(), {in.rows, in.columns});
+        in.mask = static_cast<const unsigned char*>(held.back().data());
+    }
+    if (!factor.is_none()) {
+        held.push_back(Array::ensure(factor));
+        check_shape("factor", held.back(), {in.rows, in.columns, 3});
+        in.factor = static_cast<const float*>(held.back().data());
+    }
+    if (layers.size() != divided.size()) throw py::value_error("layers and divided differ in length");
+    std::vector<mdenoise::Source> sources;
+    for (size_t i = 0; i < layers.size(); ++i) {
+        const py::array layer = py::array::ensure(layers[i]);
+        if (!layer || layer.ndim() != 3) throw py::value_error("layers must have shape (height, width, channels)");
+        check_shape("layer", layer, {in.rows, in.columns, layer.shape(2)});
+        const bool by_factor = divided[i].cast<bool>();
+        if (by_factor && (!in.factor || layer.shape(2) != 3))
+            throw py::value_error("only layers of three channels are divided, by a factor");
+        held.push_back(layer);
+        const std::vector<mdenoise::Source> channels = channels_of("layer", layer, by_factor);
+        sources.insert(sources.end(), channels.begin(), channels.end());
+    }
+    if (ptrdiff_t(sources.size()) != in.layer_count) throw py::value_error("out and layers differ in channels");
+    in.layers = sources.data();
+    take_logits(logits, in.height, in.width, in);
     const mdenoise::Rows& rows = rows_for(isa);
-    const mdenoise::FilterInput in = {
-        h, w, c, layers.data(), confidence_in.data(), {l0.data(), l1.data(), l2.data(), l3.data()}};
-    py::array_t<float> out({h, w, c});
-    py::array_t<unsigned char> valid({h, w});
-    float* out_data = out.mutable_data();
-    unsigned char* valid_data = valid.mutable_data();
+    const ptrdiff_t size = sizeof(float);
+    for (int axis = 0; axis < 3; ++axis)
+        if (out.strides(axis) % size) throw py::value_error("out is not aligned");
+    py::array_t<unsigned char> valid({in.rows, in.columns});
+    const mdenoise::FilterOutput to = {out.mutable_data(), out.strides(0) / size, out.strides(1) / size,
+                                       out.strides(2) / size, valid.mutable_data()};
     {
         py::gil_scoped_release release;
-        mdenoise::filter(in, rows, thread_count(threads), out_data, valid_data);
+        mdenoise::filter(in, rows, thread_count(threads), to);
     }
-    return py::make_tuple(out, valid);
+    return valid;
 }
 
 py::array_t<float> outlier_weight(const Array& luminance, float multiple, float floor, int threads,
@@ -74,9 +156,110 @@ py::array_t<float> outlier_weight(const Array& luminance, float multiple, float 
     float* out_data = out.mutable_data();
     {
         py::gil_scoped_release release;
-        mdenoise::outlier_weight(data, h, w, multiple, floor, rows, thread_count(threads), out_data);
+        mdenoise::outlier_weight(data, h, w, multiple, floor, rows, thread_count(threads), out_data, w, false);
     }
     return out;
+}
+
+py::array_t<unsigned char> trusted(const py::array& array, float absurd, int threads) {
+    if (array.ndim() != 3) throw py::value_error("array must have shape (height, width, channels)");
+    const ptrdiff_t h = array.shape(0), w = array.shape(1);
+    const std::vector<mdenoise::Source> channels = channels_of("array", array, false);
+    py::array_t<unsigned char> mask({h, w});
+    unsigned char* mask_data = mask.mutable_data();
+    {
+        py::gil_scoped_release release;
+        mdenoise::trusted(channels.data(), ptrdiff_t(channels.size()), h, w, absurd, rows_for(""), thread_count(threads),
+                          mask_data);
+    }
+    return mask;
+}
+
+py::array empty_guide(ptrdiff_t h, ptrdiff_t w, ptrdiff_t channels, bool bf16) {
+    const std::vector<py::ssize_t> shape = {1, h / 2, w / 2, 4 * channels};
+    if (channels < 1 || 4 * channels > mdenoise::kPacked) throw py::value_error("a guide has 1 to 32 channels");
+    return bf16 ? py::array(py::array_t<uint16_t>(shape)) : py::array(py::array_t<float>(shape));
+}
+
+py::array pack_guide(const Array& planes, bool bf16, int threads, const std::string& isa) {
+    if (planes.ndim() != 3 || planes.shape(1) % 2 || planes.shape(2) % 2)
+        throw py::value_error("planes must have shape (channels, height, width), both even");
+    const ptrdiff_t c = planes.shape(0), h = planes.shape(1), w = planes.shape(2);
+    py::array guide = empty_guide(h, w, c, bf16);
+    void* to = guide.mutable_data();
+    const float* from = planes.data();
+    const mdenoise::Rows& rows = rows_for(isa);
+    {
+        py::gil_scoped_release release;
+        mdenoise::pack_guide(from, c, h, w, rows, thread_count(threads),
+                             bf16 ? mdenoise::Type::bf16 : mdenoise::Type::f32, to);
+    }
+    return guide;
+}
+
+py::tuple build_guide(const py::array& color, const py::object& albedo, const py::object& normal,
+                      const py::object& depth, const py::object& variance, const py::object& shown,
+                      const std::pair<ptrdiff_t, ptrdiff_t>& size, bool factor, bool bf16, const py::dict& numbers,
+                      const std::vector<int>& places, int threads, const std::string& isa) {
+    if (color.ndim() != 3) throw py::value_error("color must have shape (height, width, 3)");
+    mdenoise::GuideInput in = {};
+    in.rows = color.shape(0), in.columns = color.shape(1), in.height = size.first, in.width = size.second;
+    check_size("guide", in.height, in.width);
+    if (in.rows < 1 || in.columns < 1 || in.rows > in.height || in.columns > in.width)
+        throw py::value_error("color must lie in the guide");
+    std::vector<py::array> held;
+    auto colors = [&](const char* name, const py::object& from, mdenoise::Source* to) {
+        if (from.is_none()) return;
+        held.push_back(py::array::ensure(from));
+        if (!held.back()) throw py::value_error(std::string(name) + " is no array");
+        check_shape(name, held.back(), {in.rows, in.columns, 3});
+        const std::vector<mdenoise::Source> channels = channels_of(name, held.back(), false);
+        std::copy(channels.begin(), channels.end(), to);
+    };
+    auto plane = [&](const char* name, const py::object& from) -> const float* {
+        if (from.is_none()) return nullptr;
+        held.push_back(Array::ensure(from));
+        check_shape(name, held.back(), {in.rows, in.columns});
+        return static_cast<const float*>(held.back().data());
+    };
+    colors("color", color, in.color), colors("albedo", albedo, in.albedo), colors("normal", normal, in.normal);
+    in.depth = plane("depth", depth), in.variance = plane("variance", variance);
+    if (!shown.is_none()) {
+        held.push_back(py::array_t<unsigned char, py::array::c_style | py::array::forcecast>::ensure(shown));
+        check_shape("shown", held.back(), {in.rows, in.columns});
+        in.shown = static_cast<const unsigned char*>(held.back().data());
+    }
+    auto number = [&](const char* name) { return numbers[name].cast<float>(); };
+    in.curve = {number("exposure"), number("slope"), number("most"), number("scale"), number("absurd")};
+    in.black = {number("black_low"), number("black_high"), number("albedo_floor")};
+    in.outlier_multiple = number("outlier_multiple"), in.outlier_floor = number("outlier_floor");
+    in.kind = number("kind"), in.channels = numbers["channels"].cast<ptrdiff_t>();
+    if (places.size() != 11) throw py::value_error("eleven places are needed");
+    in.places = {places[0], places[1], places[2], places[3], places[4], places[5],
+                 places[6], places[7], places[8], places[9], places[10]};
+    const int most = *std::max_element(places.begin(), places.end());
+    if (*std::min_element(places.begin(), places.end()) < 0 || most + 3 > mdenoise::kPacked ||
+        in.places.color + 3 > in.channels)
+        throw py::value_error("places lie outside the guide");
+    py::array guide = empty_guide(in.height, in.width, in.channels, bf16);
+    py::array_t<float> trust({in.height, in.width});
+    py::object divisor = py::none();
+    float* divisor_data = nullptr;
+    if (factor) {
+        if (albedo.is_none()) throw py::value_error("a factor needs an albedo");
+        py::array_t<float> made({in.rows, in.columns, ptrdiff_t(3)});
+        divisor_data = made.mutable_data();
+        divisor = made;
+    }
+    void* guide_data = guide.mutable_data();
+    float* trust_data = trust.mutable_data();
+    const mdenoise::Rows& rows = rows_for(isa);
+    {
+        py::gil_scoped_release release;
+        mdenoise::build_guide(in, rows, thread_count(threads), bf16 ? mdenoise::Type::bf16 : mdenoise::Type::f32,
+                              guide_data, trust_data, divisor_data);
+    }
+    return py::make_tuple(guide, trust, divisor);
 }
 
 // Never copied: the caller's own tensors, and results that are written in place.
@@ -155,10 +338,16 @@ py::tuple isas() {
 
 PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     module.doc() = "The compiled twin of mdenoise.filter.";
-    module.def("filter", &filter, py::arg("layers"), py::arg("confidence_in"), py::arg("l0"), py::arg("l1"),
-               py::arg("l2"), py::arg("l3"), py::arg("threads") = 0, py::arg("isa") = "");
+    module.def("filter", &filter, py::arg("layers"), py::arg("divided"), py::arg("factor"), py::arg("mask"),
+               py::arg("trust"), py::arg("logits"), py::arg("out").noconvert(), py::arg("threads") = 0,
+               py::arg("isa") = "");
     module.def("outlier_weight", &outlier_weight, py::arg("luminance"), py::arg("multiple"), py::arg("floor"),
                py::arg("threads") = 0, py::arg("isa") = "");
+    module.def("guide", &build_guide, py::arg("color"), py::arg("albedo"), py::arg("normal"), py::arg("depth"),
+               py::arg("variance"), py::arg("shown"), py::arg("size"), py::arg("factor"), py::arg("bf16"),
+               py::arg("numbers"), py::arg("places"), py::arg("threads") = 0, py::arg("isa") = "");
+    module.def("pack", &pack_guide, py::arg("planes"), py::arg("bf16"), py::arg("threads") = 0, py::arg("isa") = "");
+    module.def("trusted", &trusted, py::arg("array"), py::arg("absurd"), py::arg("threads") = 0);
     module.def("window", &window, py::arg("logits"), py::arg("planes").noconvert(), py::arg("unshuffled"),
                py::arg("threads") = 0, py::arg("isa") = "");
     module.def("window_backward", &window_backward, py::arg("logits"), py::arg("planes").noconvert(),

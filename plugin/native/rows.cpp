@@ -3,26 +3,394 @@
 
 #include "scalar.h"
 
+#if defined(__AVX2__) && defined(__GNUC__)
+#include <immintrin.h>
+#endif
+
 namespace mdenoise {
 namespace {
-
-constexpr ptrdiff_t kBlock = 64;  // 25 exponentials of a block are 6.4 kB and stay in the first-level cache
 
 MDENOISE_INLINE float sigmoid(float x) {
     const float e = exp_scaled(x < 0.0f ? x : -x, 0);
     return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
-void weigh(ptrdiff_t n, const float* __restrict confidence_in, const float* __restrict logit,
-           const float* __restrict layers, ptrdiff_t layer_count, float* __restrict planes, ptrdiff_t plane_stride) {
+MDENOISE_INLINE float from_bits(uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+MDENOISE_INLINE float from_half(uint32_t h) {
+    // Shifted into place, a half's exponent is 112 too small, which a product repairs for denormals, too.
+    const float finite = from_bits((h & 0x7fffu) << 13) * 5.192296858534828e33f;
+    const uint32_t beyond = 0x7f800000u | (h & 0x03ffu) << 13;
+    uint32_t bits;
+    std::memcpy(&bits, &finite, sizeof bits);
+    return from_bits(((h & 0x7c00u) == 0x7c00u ? beyond : bits) | (h & 0x8000u) << 16);
+}
+
+template <class Number>
+MDENOISE_INLINE void collect(ptrdiff_t n, const void* from, ptrdiff_t stride, Number* __restrict to) {
     for (ptrdiff_t j = 0; j < n; ++j)
-        planes[j] = confidence_in[2 * j] * min(max(logit[j] / 6.0f + 0.5f, 0.0f), 1.0f);
-    for (ptrdiff_t l = 0; l < layer_count; ++l) {
-        float* __restrict plane = planes + (l + 1) * plane_stride;
-        for (ptrdiff_t j = 0; j < n; ++j) {
-            const float c = planes[j], weighed = c * layers[2 * j * layer_count + l];
-            plane[j] = c > 0.0f ? weighed : 0.0f;
+        std::memcpy(to + j, static_cast<const char*>(from) + j * stride, sizeof(Number));
+}
+
+void load(ptrdiff_t n, const void* from, ptrdiff_t stride, Type type, float* __restrict out) {
+    if (type == Type::f32) return collect(n, from, stride, out);
+    for (ptrdiff_t start = 0; start < n; start += kBlock) {
+        const ptrdiff_t count = n - start < kBlock ? n - start : kBlock;
+        const char* here = static_cast<const char*>(from) + start * stride;
+        float* __restrict to = out + start;
+        uint16_t raw[kBlock];
+        uint8_t bytes[kBlock];
+        if (type == Type::u8) {
+            collect(count, here, stride, bytes);
+            for (ptrdiff_t j = 0; j < count; ++j) to[j] = float(bytes[j]);
+            continue;
         }
+        collect(count, here, stride, raw);
+        if (type == Type::f16)
+            for (ptrdiff_t j = 0; j < count; ++j) to[j] = from_half(raw[j]);
+        else if (type == Type::bf16)
+            for (ptrdiff_t j = 0; j < count; ++j) to[j] = from_bits(uint32_t(raw[j]) << 16);
+        else
+            for (ptrdiff_t j = 0; j < count; ++j) to[j] = float(raw[j]);
+    }
+}
+
+// Columns of words: word u of pixel j moves from from[j * words + u] to out[u * kBlock + j].
+MDENOISE_INLINE void turn_words(ptrdiff_t n, ptrdiff_t first, ptrdiff_t words, const uint32_t* __restrict from,
+                                uint32_t* __restrict out) {
+    for (ptrdiff_t j = first; j < n; ++j)
+        for (ptrdiff_t u = 0; u < words; ++u) std::memcpy(out + u * kBlock + j, from + j * words + u, 4);
+}
+
+#if defined(__AVX512F__) && defined(__GNUC__)
+MDENOISE_INLINE void turn(__m512i (&a)[16]) {  // rows become columns
+    __m512i b[16];
+    for (int i = 0; i < 16; i += 2) {
+        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
+        a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
+        a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
+        a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
+    }
+    for (int i = 0; i < 4; ++i) {
+        b[i] = _mm512_shuffle_i32x4(a[i], a[i + 4], 0x88);
+        b[i + 4] = _mm512_shuffle_i32x4(a[i], a[i + 4], 0xdd);
+        b[i + 8] = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0x88);
+        b[i + 12] = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 8; ++i) {
+        a[i] = _mm512_shuffle_i32x4(b[i], b[i + 8], 0x88);
+        a[i + 8] = _mm512_shuffle_i32x4(b[i], b[i + 8], 0xdd);
+    }
+}
+
+MDENOISE_INLINE ptrdiff_t turn_vectors(ptrdiff_t n, ptrdiff_t words, const uint32_t* from, uint32_t* out) {
+    ptrdiff_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        for (ptrdiff_t u = 0; u < words; u += 16) {
+            const ptrdiff_t count = words - u < 16 ? words - u : 16;
+            const __mmask16 some = __mmask16((1u << count) - 1);
+            __m512i a[16];
+            for (int i = 0; i < 16; ++i) a[i] = _mm512_maskz_loadu_epi32(some, from + (j + i) * words + u);
+            turn(a);
+            for (ptrdiff_t i = 0; i < count; ++i) _mm512_storeu_si512(out + (u + i) * kBlock + j, a[i]);
+        }
+    }
+    return j;
+}
+#elif defined(__AVX2__) && defined(__GNUC__)
+MDENOISE_INLINE void turn(__m256i (&a)[8]) {  // rows become columns
+    __m256i b[8];
+    for (int i = 0; i < 8; i += 2) {
+        b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        a[i] = _mm256_unpacklo_epi64(b[i], b[i + 2]);
+        a[i + 1] = _mm256_unpackhi_epi64(b[i], b[i + 2]);
+        a[i + 2] = _mm256_unpacklo_epi64(b[i + 1], b[i + 3]);
+        a[i + 3] = _mm256_unpackhi_epi64(b[i + 1], b[i + 3]);
+    }
+    for (int i = 0; i < 4; ++i) {
+        b[i] = _mm256_permute2x128_si256(a[i], a[i + 4], 0x20);
+        b[i + 4] = _mm256_permute2x128_si256(a[i], a[i + 4], 0x31);
+    }
+    for (int i = 0; i < 8; ++i) a[i] = b[i];
+}
+
+MDENOISE_INLINE __m256i first_lanes(ptrdiff_t count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+MDENOISE_INLINE ptrdiff_t turn_vectors(ptrdiff_t n, ptrdiff_t words, const uint32_t* from, uint32_t* out) {
+    ptrdiff_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+        for (ptrdiff_t u = 0; u < words; u += 8) {
+            const ptrdiff_t count = words - u < 8 ? words - u : 8;
+            __m256i a[8];
+            for (int i = 0; i < 8; ++i)
+                a[i] = _mm256_maskload_epi32(reinterpret_cast<const int*>(from + (j + i) * words + u),
+                                             first_lanes(count));
+            turn(a);
+            for (ptrdiff_t i = 0; i < count; ++i)
+                _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + (u + i) * kBlock + j), a[i]);
+        }
+    }
+    return j;
+}
+#else
+MDENOISE_INLINE ptrdiff_t turn_vectors(ptrdiff_t, ptrdiff_t, const uint32_t*, uint32_t*) { return 0; }
+#endif
+
+void load_pairs(ptrdiff_t n, const void* from, Type type, float* const out[6]) {
+    alignas(64) uint32_t words[6 * kBlock];
+    const uint32_t* numbers = static_cast<const uint32_t*>(from);
+    for (ptrdiff_t start = 0; start < n; start += kBlock) {
+        const ptrdiff_t count = n - start < kBlock ? n - start : kBlock;
+        if (type == Type::f32) {
+            turn_words(count, turn_vectors(count, 6, numbers + 6 * start, words), 6, numbers + 6 * start, words);
+            for (int u = 0; u < 6; ++u) std::memcpy(out[u] + start, words + u * kBlock, size_t(count) * 4);
+            continue;
+        }
+        turn_words(count, turn_vectors(count, 3, numbers + 3 * start, words), 3, numbers + 3 * start, words);
+        for (int u = 0; u < 3; ++u) {
+            float *__restrict even = out[2 * u] + start, *__restrict odd = out[2 * u + 1] + start;
+            const uint32_t* __restrict word = words + u * kBlock;
+            for (ptrdiff_t j = 0; j < count; ++j) even[j] = from_half(word[j] & 0xffffu);
+            for (ptrdiff_t j = 0; j < count; ++j) odd[j] = from_half(word[j] >> 16);
+        }
+    }
+}
+
+void unpack(ptrdiff_t n, ptrdiff_t channels, const void* from, Type type, float* __restrict out) {
+    const bool pairs = type == Type::bf16 && channels % 2 == 0;
+    if (type == Type::bf16 && !pairs) {
+        for (ptrdiff_t c = 0; c < channels; ++c)
+            load(n, static_cast<const uint16_t*>(from) + c, 2 * channels, type, out + c * kBlock);
+        return;
+    }
+    const ptrdiff_t words = pairs ? channels / 2 : channels;
+    // The words of pairs take the second half, each row of which the loop below reads before it overwrites it.
+    uint32_t* turned = reinterpret_cast<uint32_t*>(out) + (pairs ? words * kBlock : 0);
+    const uint32_t* numbers = static_cast<const uint32_t*>(from);
+    turn_words(n, turn_vectors(n, words, numbers, turned), words, numbers, turned);
+    if (!pairs) return;
+    for (ptrdiff_t u = 0; u < words; ++u) {
+        uint32_t word[kBlock];
+        std::memcpy(word, turned + u * kBlock, size_t(n) * 4);
+        float *even = out + 2 * u * kBlock, *odd = even + kBlock;
+        for (ptrdiff_t j = 0; j < n; ++j) even[j] = from_bits(word[j] << 16);
+        for (ptrdiff_t j = 0; j < n; ++j) odd[j] = from_bits(word[j] & 0xffff0000u);
+    }
+}
+
+#if defined(__AVX512F__) && defined(__GNUC__)
+MDENOISE_INLINE ptrdiff_t return_vectors(ptrdiff_t n, ptrdiff_t words, const uint32_t* in, uint32_t* out, ptrdiff_t pitch) {
+    ptrdiff_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        for (ptrdiff_t u = 0; u < words; u += 16) {
+            const ptrdiff_t count = words - u < 16 ? words - u : 16;
+            const __mmask16 some = __mmask16((1u << count) - 1);
+            __m512i a[16];
+            for (int i = 0; i < 16; ++i)
+                a[i] = i < count ? _mm512_loadu_si512(in + (u + i) * kBlock + j) : _mm512_setzero_si512();
+            turn(a);
+            for (int i = 0; i < 16; ++i) _mm512_mask_storeu_epi32(out + (j + i) * pitch + u, some, a[i]);
+        }
+    }
+    return j;
+}
+#elif defined(__AVX2__) && defined(__GNUC__)
+MDENOISE_INLINE ptrdiff_t return_vectors(ptrdiff_t n, ptrdiff_t words, const uint32_t* in, uint32_t* out, ptrdiff_t pitch) {
+    ptrdiff_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+        for (ptrdiff_t u = 0; u < words; u += 8) {
+            const ptrdiff_t count = words - u < 8 ? words - u : 8;
+            __m256i a[8];
+            for (int i = 0; i < 8; ++i)
+                a[i] = i < count ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in + (u + i) * kBlock + j))
+                                 : _mm256_setzero_si256();
+            turn(a);
+            for (int i = 0; i < 8; ++i)
+                _mm256_maskstore_epi32(reinterpret_cast<int*>(out + (j + i) * pitch + u), first_lanes(count), a[i]);
+        }
+    }
+    return j;
+}
+#else
+MDENOISE_INLINE ptrdiff_t return_vectors(ptrdiff_t, ptrdiff_t, const uint32_t*, uint32_t*, ptrdiff_t) { return 0; }
+#endif
+
+MDENOISE_INLINE uint32_t to_bits(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+MDENOISE_INLINE uint32_t to_bf16(float value) {  // a guide holds no NaN
+    const uint32_t bits = to_bits(value);
+    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+}
+
+void pack(ptrdiff_t n, ptrdiff_t channels, const float* __restrict in, Type type, void* out) {
+    uint32_t* numbers = static_cast<uint32_t*>(out);
+    const uint32_t* words = reinterpret_cast<const uint32_t*>(in);
+    alignas(64) uint32_t pairs[kPacked / 2 * kBlock];
+    const ptrdiff_t count = type == Type::bf16 ? channels / 2 : channels;
+    if (type == Type::bf16) {
+        for (ptrdiff_t u = 0; u < count; ++u) {
+            const float *even = in + 2 * u * kBlock, *odd = even + kBlock;
+            uint32_t* pair = pairs + u * kBlock;
+            for (ptrdiff_t j = 0; j < n; ++j) pair[j] = to_bf16(even[j]) | to_bf16(odd[j]) << 16;
+        }
+        words = pairs;
+    }
+    for (ptrdiff_t j = return_vectors(n, count, words, numbers, count); j < n; ++j)
+        for (ptrdiff_t u = 0; u < count; ++u) std::memcpy(numbers + j * count + u, words + u * kBlock + j, 4);
+}
+
+MDENOISE_INLINE float magnitude(float x) { return from_bits(to_bits(x) & 0x7fffffffu); }
+
+void limit(ptrdiff_t n, const float* const in[3], float absurd, float low, float high, float* const out[3],
+           float* __restrict known) {
+    const float *__restrict a = in[0], *__restrict b = in[1], *__restrict c = in[2];
+    float *__restrict to_a = out[0], *__restrict to_b = out[1], *__restrict to_c = out[2];
+    for (ptrdiff_t x = 0; x < n; ++x) {
+        const bool all = (magnitude(a[x]) < absurd) & (magnitude(b[x]) < absurd) & (magnitude(c[x]) < absurd);
+        known[x] = all ? 1.0f : 0.0f;
+        to_a[x] = all ? min(max(a[x], low), high) : 0.0f;
+        to_b[x] = all ? min(max(b[x], low), high) : 0.0f;
+        to_c[x] = all ? min(max(c[x], low), high) : 0.0f;
+    }
+}
+
+void store_three(ptrdiff_t n, const float* __restrict x, const float* __restrict factor, float* out,
+                 ptrdiff_t stride) {
+    alignas(64) float product[3 * kBlock];
+    if (factor) {
+        for (int i = 0; i < 3; ++i)
+            for (ptrdiff_t j = i * kBlock; j < i * kBlock + n; ++j) product[j] = x[j] * factor[j];
+    }
+    const uint32_t* words = reinterpret_cast<const uint32_t*>(factor ? product : x);
+    uint32_t* numbers = reinterpret_cast<uint32_t*>(out);
+    for (ptrdiff_t j = return_vectors(n, 3, words, numbers, stride); j < n; ++j)
+        for (ptrdiff_t u = 0; u < 3; ++u) std::memcpy(numbers + j * stride + u, words + u * kBlock + j, 4);
+}
+
+void sane(ptrdiff_t n, const float* __restrict x, float absurd, unsigned char* __restrict mask) {
+    for (ptrdiff_t j = 0; j < n; ++j) mask[j] = mask[j] & (magnitude(x[j]) < absurd ? 1 : 0);
+}
+
+// log(1 + x) of x in [0, 2^20]; the logarithm after Cephes logf (Moshier), the last step undoes the rounding of 1 + x.
+MDENOISE_INLINE float log_1_plus(float x) {
+    const float whole = 1.0f + x;
+    const uint32_t bits = to_bits(whole);
+    const uint32_t above = bits - 0x3f3504f3u;  // of sqrt(1/2), where the mantissa's range begins
+    const float exponent = float(int32_t(above) >> 23);
+    const float m = from_bits(bits - (above & 0xff800000u)) - 1.0f;
+    const float z = m * m;
+    float p = 7.0376836292e-2f;
+    p = p * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    float y = p * m * z - 2.12194440e-4f * exponent - 0.5f * z;
+    y = m + y + 0.693359375f * exponent;
+    const float step = whole - 1.0f;
+    return step > 0.0f ? y * (x / (step > 0.0f ? step : 1.0f)) : x;
+}
+
+void expose(ptrdiff_t n, const float* const in[3], const unsigned char* __restrict shown, const Curve& curve,
+            float* const out[3], float* __restrict shown_out, float* __restrict bright) {
+    const float absurd = curve.absurd, exposure = curve.exposure, slope = curve.slope, most = curve.most;
+    const float scale = curve.scale;
+    const float *__restrict a = in[0], *__restrict b = in[1], *__restrict c = in[2];
+    for (ptrdiff_t x = 0; x < n; ++x) {
+        const bool all = (magnitude(a[x]) < absurd) & (magnitude(b[x]) < absurd) & (magnitude(c[x]) < absurd);
+        shown_out[x] = all ? 1.0f : 0.0f;
+        const float top = max(max(magnitude(a[x]), magnitude(b[x])), magnitude(c[x])) * exposure;
+        bright[x] = all ? min(top, 1e30f) : 0.0f;
+    }
+    if (shown)
+        for (ptrdiff_t x = 0; x < n; ++x) shown_out[x] = shown[x] ? shown_out[x] : 0.0f;
+    for (int i = 0; i < 3; ++i) {
+        const float* __restrict from = in[i];
+        float* __restrict to = out[i];
+        for (ptrdiff_t x = 0; x < n; ++x) {
+            const float held = min(max(from[x] * exposure, 0.0f), most);
+            to[x] = shown_out[x] > 0.0f ? log_1_plus(held * slope) * scale : 0.0f;
+        }
+    }
+}
+
+void demodulation(ptrdiff_t n, const float* const albedo[3], const float* const brightest[3], const Black& black,
+                  float* __restrict out) {
+    const float *__restrict above = brightest[0], *__restrict here = brightest[1], *__restrict below = brightest[2];
+    const float low = black.low, range = black.high - black.low, floor = black.floor;
+    float weight[kBlock];
+    for (ptrdiff_t start = 0; start < n; start += kBlock) {
+        const ptrdiff_t count = n - start < kBlock ? n - start : kBlock;
+        for (ptrdiff_t i = 0; i < count; ++i) {
+            const ptrdiff_t x = start + i;
+            const float left = min(min(above[x - 1], here[x - 1]), below[x - 1]);
+            const float middle = min(min(above[x], here[x]), below[x]);
+            const float right = min(min(above[x + 1], here[x + 1]), below[x + 1]);
+            const float t = min(max((min(min(left, middle), right) - low) / range, 0.0f), 1.0f);
+            weight[i] = t * t * (3.0f - 2.0f * t);
+        }
+        for (int c = 0; c < 3; ++c) {
+            const float* __restrict from = albedo[c] + start;
+            float* __restrict to = out + 3 * start + c;
+            for (ptrdiff_t i = 0; i < count; ++i)
+                to[3 * i] = weight[i] * max(from[i], floor) + (1.0f - weight[i]);
+        }
+    }
+}
+
+void confide(ptrdiff_t n, const float* __restrict trust, const unsigned char* __restrict mask,
+             const float* __restrict logit, float* __restrict c) {
+    if (!mask) {
+        for (ptrdiff_t j = 0; j < n; ++j) c[j] = trust[2 * j] * min(max(logit[j] / 6.0f + 0.5f, 0.0f), 1.0f);
+        return;
+    }
+    for (ptrdiff_t j = 0; j < n; ++j) {
+        const float whole = trust[2 * j] * min(max(logit[j] / 6.0f + 0.5f, 0.0f), 1.0f);
+        c[j] = mask[2 * j] ? whole : 0.0f;
+    }
+}
+
+void weigh(ptrdiff_t n, const float* __restrict c, const float* __restrict x, const float* __restrict factor,
+           float* __restrict out) {
+    if (factor) {
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const float weighed = c[j] * (x[j] / factor[j]);
+            out[j] = c[j] > 0.0f ? weighed : 0.0f;
+        }
+        return;
+    }
+    for (ptrdiff_t j = 0; j < n; ++j) {
+        const float weighed = c[j] * x[j];
+        out[j] = c[j] > 0.0f ? weighed : 0.0f;
+    }
+}
+
+void store(ptrdiff_t n, const float* __restrict x, const float* __restrict factor, float* __restrict out,
+           ptrdiff_t stride) {
+    if (factor) {
+        for (ptrdiff_t j = 0; j < n; ++j) out[j * stride] = x[j] * factor[j];
+    } else {
+        for (ptrdiff_t j = 0; j < n; ++j) out[j * stride] = x[j];
     }
 }
 
@@ -204,7 +572,8 @@ void outlier(ptrdiff_t n, const float* const* rows, float multiple, float floor,
 
 extern const Rows MDENOISE_JOIN(rows_, MDENOISE_ISA);
 const Rows MDENOISE_JOIN(rows_, MDENOISE_ISA) = {
-    MDENOISE_TEXT(MDENOISE_ISA), weigh, pool, gather, upsample, interleave, blend, outlier,
+    MDENOISE_TEXT(MDENOISE_ISA), load, load_pairs, unpack, confide, weigh, store, store_three, pack, limit, sane, expose,
+    demodulation, pool, gather, upsample, interleave, blend, outlier,
 };
 
 }  // namespace mdenoise

@@ -8,13 +8,63 @@ namespace mdenoise {
 constexpr int kTaps = 25;
 constexpr float kMinDenominator = 1e-6f;
 
+constexpr ptrdiff_t kBlock = 64;  // 25 exponentials of a block are 6.4 kB and stay in the first-level cache
+
+constexpr ptrdiff_t kPacked = 128;  // channels that `pack` takes at most
+
+enum class Type { f32, f16, bf16, u8, u16 };
+
+// mdenoise.guide defines them.
+struct Curve {
+    float exposure, slope, most, scale, absurd;
+};
+struct Black {
+    float low, high, floor;
+};
+
 struct Rows {
     const char* isa;
 
-    // c = confidence_in * clip(logit / 6 + 1/2, 0, 1), planes = [c, c * layers]; takes every second pixel of a row,
-    // because the logits come pixel-unshuffled. A layer counts as 0 where c is 0, even NaN.
-    void (*weigh)(ptrdiff_t n, const float* confidence_in, const float* logit, const float* layers,
-                  ptrdiff_t layer_count, float* planes, ptrdiff_t plane_stride);
+    // n values that lie `stride` bytes apart, as float.
+    void (*load)(ptrdiff_t n, const void* from, ptrdiff_t stride, Type type, float* out);
+
+    // n pairs of pixels of three channels without gaps, f32 or f16: channel c of the pair's pixel i to out[3 * i + c].
+    void (*load_pairs)(ptrdiff_t n, const void* from, Type type, float* const out[6]);
+
+    // n <= kBlock pixels of `channels` interleaved values, f32 or bf16: channel c goes to out[c * kBlock].
+    void (*unpack)(ptrdiff_t n, ptrdiff_t channels, const void* from, Type type, float* out);
+
+    // c = trust * clip(logit / 6 + 1/2, 0, 1), 0 where `mask` (if not null) is 0; takes every second pixel of both.
+    void (*confide)(ptrdiff_t n, const float* trust, const unsigned char* mask, const float* logit, float* c);
+
+    // c * x, or c * (x / factor) if that is not null; 0 where c is 0, even if x is NaN.
+    void (*weigh)(ptrdiff_t n, const float* c, const float* x, const float* factor, float* out);
+
+    // out[j * stride] = x[j], times factor[j] if that is not null.
+    void (*store)(ptrdiff_t n, const float* x, const float* factor, float* out, ptrdiff_t stride);
+
+    // The same of n <= kBlock pixels for three rows kBlock apart, x and factor; channels lie side by side in `out`.
+    void (*store_three)(ptrdiff_t n, const float* x, const float* factor, float* out, ptrdiff_t stride);
+
+    // The reverse of `unpack`, rounded to nearest: out[j * channels + c] is in[c * kBlock].
+    void (*pack)(ptrdiff_t n, ptrdiff_t channels, const float* in, Type type, void* out);
+
+    // Where every one of three values is below `absurd` in magnitude: 1 in `known`, and the values clipped;
+    // elsewhere 0.
+    void (*limit)(ptrdiff_t n, const float* const in[3], float absurd, float low, float high, float* const out[3],
+                  float* known);
+
+    // mask becomes 0 where x is not finite, or not below `absurd` in magnitude.
+    void (*sane)(ptrdiff_t n, const float* x, float absurd, unsigned char* mask);
+
+    // Linear colour to the network's domain, 0 where it is absurd or hidden (shown, if not null, is 0); shown_out tells
+    // where it is neither, bright is the largest magnitude of the exposed channels.
+    void (*expose)(ptrdiff_t n, const float* const in[3], const unsigned char* shown, const Curve& curve,
+                   float* const out[3], float* shown_out, float* bright);
+
+    // The factor that layers are divided by, of clipped albedo and the darkest `brightest` near by.
+    void (*demodulation)(ptrdiff_t n, const float* const albedo[3], const float* const brightest[3], const Black& black,
+                         float* out);
 
     // 2x2 mean; the four inputs are read at multiples of `step` (1 or 2).
     void (*pool)(ptrdiff_t n, ptrdiff_t step, const float* a, const float* b, const float* c, const float* d,

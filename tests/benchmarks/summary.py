@@ -1,0 +1,147 @@
+"""The tables and plots of run.py, from its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+PIXELS = {"720p": 720 * 1280, "1080p": 1080 * 1920, "4k": 2160 * 3840, "8k": 4320 * 7680, "16k": 8640 * 15360}
+LIMITS = (
+    ("predict + filter at 1080p, CPU s / OIDN balanced", 0.30),
+    ("whole command at 1080p, CPU s / OIDN balanced's filter", 0.60),
+    ("time per pixel, 4K / 1080p", 1.00),
+    ("peak memory at 4K / OIDN balanced", 0.50),
+    ("memory beyond the planes, 8K / 1080p", 1.15),
+    ("memory beyond the planes, 16K / 1080p", 1.15),
+    ("12 layers / 1 layer, CPU s", 2.00),
+    ("filter alone at 1080p, times a copy of its bytes", 3.00),
+    ("NumPy twin / filter, at least 20", 20.0),
+    ("import, model and first tile, CPU s, warm", 0.80),
+)
+
+
+def ratio(results: dict[str, Any], above: str, below: str, key: str = "cpu") -> float | None:
+    if above not in results or below not in results:
+        return None
+    return results[above][key] / results[below][key]
+
+
+def claims(results: dict[str, Any]) -> list[float | None]:
+    """The figures of LIMITS, None where one is not measured yet."""
+    ours, oidn = "array/{}/aov/mdenoise auto".format, "array/{}/aov/oidn balanced".format
+    large = ratio(results, ours("4k"), ours("1080p"))
+    kernel = results.get("filter/1080p/1 layers avx512") or results.get("filter/1080p/1 layers avx2") or {}
+    return [
+        ratio(results, ours("1080p"), oidn("1080p")),
+        ratio(results, "command/1080p/warm", oidn("1080p")),
+        None if large is None else large * PIXELS["1080p"] / PIXELS["4k"],
+        ratio(results, ours("4k"), oidn("4k"), "rss"),
+        ratio(results, ours("8k"), ours("1080p"), "beyond"),
+        ratio(results, ours("16k"), ours("1080p"), "beyond"),
+        ratio(results, "layers/1080p/12", "layers/1080p/1"),
+        kernel.get("times_copy"),
+        kernel.get("times_faster_than_numpy"),
+        results.get("start/demo/warm", {}).get("cpu"),
+    ]
+
+
+def table(header: list[str], rows: list[list[Any]]) -> str:
+    shown = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *shown]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def rows_of(results: dict[str, Any], kind: str, *keys: str) -> list[list[Any]]:
+    return [
+        [name.removeprefix(f"{kind}/"), *(found.get(key, "") for key in keys)]
+        for name, found in results.items() if name.startswith(f"{kind}/")
+    ]  # fmt: skip
+
+
+def markdown(results: dict[str, Any]) -> str:
+    machines = sorted({f"{one['machine']}, {one['cpus']} processors" for one in results.values()})
+    busy = max((one["load"] for one in results.values()), default=0.0)
+    out = ["# Benchmarks", "", "; ".join(machines), f"Largest load when a measurement began: {busy:.1f}.", ""]
+    figures = zip(LIMITS, claims(results), strict=True)
+    out += [table(["figure", "limit", "measured"], [[n, lim, "" if v is None else v] for (n, lim), v in figures]), ""]
+    times = ("cpu", "wall", "first_cpu", "rss", "beyond")
+    heads = ["CPU s", "wall s", "first CPU s", "peak MiB", "MiB beyond the planes"]
+    out += ["## Arrays in memory", "", table(["size/guides/what", *heads], rows_of(results, "array", *times)), ""]
+    out += ["## Additive layers", "", table(["size/layers", *heads], rows_of(results, "layers", *times)), ""]
+    parts = [
+        [name, *(found["parts"].get(part, 0.0) for part in ("predict", "guide", "filter", "measure")), found["cpu"]]
+        for name, found in results.items() if "parts" in found
+    ]  # fmt: skip
+    out += ["## Where the CPU seconds go", ""]
+    out += [table(["measurement", "predict", "guide", "filter", "measure", "all"], parts), ""]
+    for kind, title in (("command", "Whole command, EXR to EXR"), ("start", "`mdenoise docs/demo/frame.exr`")):
+        rows = rows_of(results, kind, "cpu", "wall", "rss")
+        out += [f"## {title}", "", table(["what", "CPU s", "wall s", "peak MiB"], rows), ""]
+    rows = rows_of(results, "threads", "cpu", "wall", "rss")
+    out += ["## Processors, 1080p", "", table(["size/processors", "CPU s", "wall s", "peak MiB"], rows), ""]
+    kernel = ("least_cpu", "copy_cpu", "times_copy", "numpy_cpu", "times_faster_than_numpy")
+    heads = ["filter", "CPU s", "copy CPU s", "times a copy", "NumPy CPU s", "times faster"]
+    out += ["## The filter alone, one thread", "", table(heads, rows_of(results, "filter", *kernel)), ""]
+    counts = table(["filter", "instructions per pixel"], rows_of(results, "callgrind", "instructions_per_px"))
+    out += ["## Instructions", "", counts, ""]
+    suites = sorted({suite for one in results.values() for suite in one.get("db", {})})
+    rows = [
+        [name.split("/")[-1], found["cpu_per_mpx"], *(found["db"].get(suite, "") for suite in suites)]
+        for name, found in results.items() if "db" in found
+    ]  # fmt: skip
+    out += ["## dB and CPU seconds, validation renders", "", table(["method", "CPU s/Mpx", *suites], rows), ""]
+    return "\n".join(out)
+
+
+def plots(results: dict[str, Any], folder: Path) -> list[Path]:
+    """quality.png, pixels.png and threads.png, of what has been measured; none without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        return []
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    made = []
+
+    def save(figure: Any, name: str) -> None:
+        figure.tight_layout()
+        figure.savefig(folder / name, dpi=120)
+        pyplot.close(figure)
+        made.append(folder / name)
+
+    scored = {name.split("/")[-1]: found for name, found in results.items() if "db" in found}
+    suites = sorted({suite for found in scored.values() for suite in found["db"]})
+    if suites:
+        figure, axes = pyplot.subplots(1, len(suites), figsize=(4 * len(suites), 3.5), squeeze=False)
+        for axis, suite in zip(axes[0], suites, strict=True):
+            for label, found in scored.items():
+                color = "tab:red" if label.startswith("mdenoise") else "tab:blue"
+                axis.plot(found["cpu_per_mpx"], found["db"][suite], "o", color=color)
+                axis.annotate(label, (found["cpu_per_mpx"], found["db"][suite]), fontsize=7)
+            axis.set(title=suite, xlabel="CPU s per megapixel", ylabel="PSNR, dB", xscale="log")
+        save(figure, "quality.png")
+    series: dict[str, list[tuple[int, float, float]]] = {}
+    for name, found in results.items():
+        if name.startswith("array/") and "/aov/" in name:
+            _, size, _, label = name.split("/")
+            series.setdefault(label, []).append((PIXELS[size], found["cpu"], found["rss"]))
+    if any(len(points) > 1 for points in series.values()):
+        figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5))
+        for label, points in series.items():
+            ordered = sorted(points)
+            for axis, column in zip(axes, (1, 2), strict=True):
+                axis.plot([p[0] / 1e6 for p in ordered], [p[column] for p in ordered], "o-", label=label)
+        axes[0].set(xlabel="megapixels", ylabel="CPU s", xscale="log", yscale="log")
+        axes[1].set(xlabel="megapixels", ylabel="peak MiB", xscale="log", yscale="log")
+        axes[0].legend(fontsize=7)
+        save(figure, "pixels.png")
+    scaling = sorted((int(n.split("/")[-1]), f) for n, f in results.items() if n.startswith("threads/"))
+    if len(scaling) > 1:
+        figure, axis = pyplot.subplots(figsize=(4.5, 3.5))
+        axis.plot([n for n, _ in scaling], [f["wall"] for _, f in scaling], "o-", label="wall s")
+        axis.plot([n for n, _ in scaling], [f["cpu"] for _, f in scaling], "o-", label="CPU s")
+        axis.set(xlabel="processors", xscale="log", yscale="log")
+        axis.legend()
+        save(figure, "threads.png")
+    return made
