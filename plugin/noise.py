@@ -19,6 +19,7 @@ LAGS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (0, 3), (3, 0))
 CORRELATED = 0.2  # neighbours with less are as good as independent: demosaicing leaves 0.3 and more
 SECOND = 0.15  # the same, for those two pixels away
 TEXTURE = 0.12  # three pixels away no noise that is known here correlates: what does is the image
+RENDER_SECOND = -0.08  # of the validation renders, unfiltered ones have -0.04 and more, splatted ones -0.10 and less
 IMPULSE_STEP = 0.1
 IMPULSE_SIGMAS = 4.0
 IMPULSE_SHARE = 2.5e-3  # below it, isolated extremes are glitter, night lights and the like
@@ -67,6 +68,40 @@ def measure_noise(color: np.ndarray) -> tuple[Noise, np.ndarray | None]:
     curve = tuple((at, deviation(residuals, rho, extent)) for at, residuals in found)
     level = float(np.sqrt(np.average([s**2 for _, s in curve], weights=[len(r) for _, r in found])))
     return Noise(level, curve, tuple(float(r) for r in rho), extent, share), hit.any(axis=-1) if share else None
+
+
+def render_correlation(color: np.ndarray) -> float:
+    """Autocorrelation of the noise of neighbouring pixels of a render, 0 where it is independent.
+
+    `color` (H, W, 3) is exposed and in the domain that the network sees. Path tracing's noise has no level: it changes
+    from pixel to pixel and has fireflies. So signs of second differences are compared, which know no amplitudes, one
+    and two pixels apart: noise that was filtered by (a, 1, a) has its place there, and texture has another.
+    """
+    if min(color.shape[:2]) < 8:
+        return 0.0
+    light = [g.luminance(np.where(np.isfinite(patch), patch, 0).astype(np.float32)) for patch in g.patches(color)]
+    found = np.mean([[sign_correlation(light, axis, lag) for lag in (1, 2)] for axis in (0, 1)], axis=0)
+    if found[1] > RENDER_SECOND:  # independent noise has +0.17 there, a tent -0.67
+        return 0.0
+    side = np.linspace(0.0, 0.7, 71)
+    taps = np.stack([side, 1 - 2 * side, 2 * side - 2, 1 - 2 * side, side])  # of (a, 1, a) after (1, -2, 1)
+    lags = [(taps[: 5 - lag] * taps[lag:]).sum(axis=0) for lag in range(3)]
+    away = (lags[1] / lags[0] - found[0]) ** 2 + (lags[2] / lags[0] - found[1]) ** 2
+    a = side[np.argmin(away)]
+    return float(2 * a / (1 + 2 * a * a))
+
+
+def sign_correlation(planes: list[np.ndarray], axis: int, lag: int) -> float:
+    """Correlation of second differences along `axis`, `lag` apart, from how often their signs agree (arcsine law)."""
+    agreed = seen = 0.0
+    for plane in planes:
+        x = np.moveaxis(plane, axis, 0)
+        second = x[:-2] - 2 * x[1:-1] + x[2:]
+        one, other = second[:-lag], second[lag:]
+        told = (np.abs(one) > 1e-4) & (np.abs(other) > 1e-4)
+        agreed += float((np.sign(one) * np.sign(other))[told].sum())
+        seen += float(np.count_nonzero(told))
+    return float(np.sin(np.pi / 2 * agreed / seen)) if seen else 0.0
 
 
 def cut_blocks(patch: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mdenoise import guide, noise
+import numpy as np
+
+from mdenoise import filter, guide, noise
 from mdenoise.adapters import adapter_for
 from mdenoise.config import Options
 from mdenoise.errors import InputError, UsageError
@@ -33,9 +35,16 @@ def describe_file(path: Path, options: Options) -> dict[str, Any]:
 
 
 def noise_of(planes: Planes) -> dict[str, float]:
-    """`noise`: standard deviation in the domain that the network sees, where mid grey is 0.5 and white 1, so that
-    numbers of HDR and encoded images compare; `exposure`: the factor on linear radiance that leads there. Of encoded
-    images also what `--robustness auto` goes by."""
+    """What is known of an image's noise.
+
+    noise        standard deviation in the domain that the network sees, where mid grey is 0.5 and white 1, so that
+                 numbers of HDR and encoded images compare; `exposure`: the factor on linear radiance that leads there.
+    noise_correlation  of neighbouring pixels; 0 is independent.
+    distrusted_px  pixels of the colour that are not finite: filled from around them.
+    outlier_px   fireflies of renders: pixels whose pull on others is bounded.
+    Of photographs also what `--robustness auto` goes by.
+    """
+    distrusted = int(np.count_nonzero(~guide.trusted_px(planes.color)))
     if planes.encoding != "linear":
         found, _ = noise.measure_noise(planes.color)
         return {
@@ -44,9 +53,18 @@ def noise_of(planes: Planes) -> dict[str, float]:
             "noise_correlation": found.correlation[0],
             "noise_extent_px": found.extent_px,
             "impulse_share": found.impulse_share,
+            "distrusted_px": distrusted,
         }
     exposure = guide.exposure(planes.color)
-    return {"noise": guide.exposed_noise_level(planes.color, exposure), "exposure": exposure}
+    sane = np.where(guide.trusted_px(planes.color)[..., None], planes.color, 0).astype(np.float32)
+    exposed = np.clip(sane * np.float32(exposure), -1e30, 1e30)
+    return {
+        "noise": guide.exposed_noise_level(planes.color, exposure),
+        "exposure": exposure,
+        "noise_correlation": noise.render_correlation(guide.transfer(exposed)),
+        "distrusted_px": distrusted,
+        "outlier_px": int(np.count_nonzero(filter.outlier_weight(guide.brightness(exposed)) < 1)),
+    }
 
 
 def lines(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -74,5 +92,15 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
         if "noise_extent_px" in image:
             reach = f"{image['noise_correlation']:.2f}, over {image['noise_extent_px']} px"
             yield f"    neighbours correlated by {reach}; {image['impulse_share']:.2%} impulses"
+        elif "noise_correlation" in image:
+            told = image["noise_correlation"]
+            yield "    noise " + (
+                f"correlated: {told:.2f} between neighbours (a pixel filter or a resize)" if told else "independent"
+            )
+        if "distrusted_px" in image:
+            bounded = (
+                f", {image['outlier_px']} px so bright that their pull is bounded" if "outlier_px" in image else ""
+            )
+            yield f"    {image['distrusted_px']} px not finite{bounded}"
     if "error" in facts:
         yield f"  {facts['error']}"

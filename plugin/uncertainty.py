@@ -1,7 +1,8 @@
 """How far the denoised colour may be off, per pixel: disagreement between predictions that see different pixels.
 
 Four extra predictions each have a quarter of the pixels hidden from them. Where noise or doubt is large they differ
-from each other and from the full one; where the filter blurs, its input stays on one side of its output.
+from each other and from the full one; where the filter blurs, its input stays on one side of its output. What was
+taken away, and the slopes of what is left, tell the rest.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import numpy as np
 LAYOUT = "scatter4"
 # Exponents of the clues in their geometric mean, and the factor that makes it a standard deviation: fitted to the
 # errors of the validation renders (python -m mdenoise.training.uncertainty).
-SPREAD, SHIFT, RESIDUAL, LOOKS = 0.30, 0.25, 0.20, 0.25
-SCALE = 3.4
+SPREAD, SHIFT, RESIDUAL, LOOKS, NOISE, SLOPE = 0.30, 0.30, 0.15, 0.15, 0.50, 0.30
+SCALE = 1.8
 OUTLIER = 4.0  # an input this many times as bright as its result is a firefly, not a clue
 
 
@@ -35,6 +36,8 @@ def estimate(
         (SPREAD, box(spread(probes), 1)),
         (SHIFT, (mean - np.mean(probes, axis=0)) ** 2),
         (RESIDUAL, box(box(rest, 1), 1) ** 2),
+        (NOISE, box(rest**2, 1)),
+        (SLOPE, box(slopes(mean), 1)),
     ]
     if len(looks) > 1:
         clues.append((LOOKS, box(spread(looks), 1)))
@@ -48,6 +51,15 @@ def estimate(
 
 def spread(results: Sequence[np.ndarray]) -> np.ndarray:
     return np.var(np.stack(results), axis=0)
+
+
+def slopes(planes: np.ndarray) -> np.ndarray:
+    """Squared gradient of (h, w, C); 0 along an axis of one pixel."""
+    total = np.zeros_like(planes)
+    for axis in (0, 1):
+        if planes.shape[axis] > 1:
+            total += np.gradient(planes, axis=axis) ** 2
+    return total
 
 
 def box(planes: np.ndarray, radius: int) -> np.ndarray:

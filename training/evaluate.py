@@ -1,8 +1,10 @@
 """Measure the shipped model on whole suites.
 
-    python -m mdenoise.training.evaluate renders --suite all
-    python -m mdenoise.training.evaluate renders --suite clean --json clean.json --save-images sheets
+    python -m mdenoise.training.evaluate renders
+    python -m mdenoise.training.evaluate renders --suite clean firefly noaux --json clean.json --sheets sheets
     python -m mdenoise.training.evaluate photos --suite ood --model sigma15.onnx --robustness 0 auto --data DIR
+    python -m mdenoise.training.evaluate raw --data DIR
+    python -m mdenoise.training.evaluate animation --data DIR --temporal 2
     python -m mdenoise.training.evaluate gate
     python -m mdenoise.training.evaluate gate --update
 
@@ -21,15 +23,39 @@ import numpy as np
 
 from mdenoise import Denoiser
 from mdenoise.errors import EngineError, InputError, MDenoiseError
-from mdenoise.training import photo_tables, photos, renders, rivals
-from mdenoise.training.metrics import METRICS, display, display_mse, photo_psnr, psnr
+from mdenoise.training import (
+    animation,
+    oidn,
+    photo_tables,
+    photos,
+    raw_evaluate,
+    render_suites,
+    renders,
+    rivals,
+    sheets,
+)
+from mdenoise.training.metrics import METRICS, display, display_mse, near_error, photo_psnr, psnr
 from mdenoise.training.renders import Case
-from mdenoise.training.tables import NOISY, OURS, PEER, Row, leave_out_missuited, machine, report, summarise, table
+from mdenoise.training.tables import (
+    CEILING,
+    NOISY,
+    OURS,
+    PEER,
+    Row,
+    leave_out_missuited,
+    machine,
+    report,
+    summarise,
+    table,
+)
 
 DATA = Path("tests/data/renders")
 GATE = Path(__file__).with_name("gate.json")
 # A reference whose own error is this share of the peer's would decide the comparison itself.
 REFERENCE_SHARE = 0.1
+# These are measured against their clean origin, too: what the fault costs.
+AGAINST_CLEAN = ("firefly", "noaux", "noisyaux")
+SHOWN = (NOISY, PEER, "OIDN best", "OIDN 2x2 phases", OURS, f"{OURS} best")  # on contact sheets
 GATE_FALL_DB = 0.15
 GATE_RENDERS = (
     ("cornell", 4),
@@ -54,61 +80,61 @@ def ours(model: str, quality: str = "balanced") -> Method:
     return lambda case: denoiser(case.color, albedo=case.albedo, normal=case.normal, depth=case.depth)
 
 
-def oidn() -> dict[str, Method]:
-    """OIDN's columns, or none where pyoidn is not installed."""
-    try:
-        import pyoidn
-    except ImportError:
-        return {}
-
-    def run(case: Case, quality: str, aovs: bool) -> np.ndarray:
-        guides = {"albedo": case.albedo, "normal": case.normal} if aovs else {}
-        return np.asarray(pyoidn.denoise(case.color, **guides, hdr=True, quality=quality))
-
-    return {
-        "OIDN fast": lambda case: run(case, "fast", True),
-        "OIDN colour": lambda case: run(case, "balanced", False),
-        PEER: lambda case: run(case, "balanced", True),
-    }
-
-
 # --- renders ------------------------------------------------------------------------------------------------------
 
 
-def measure(case: Case, methods: dict[str, Method], images: Path | None = None) -> Row:
-    results = {name: np.asarray(method(case), np.float32) for name, method in methods.items()}
-    if images:
-        shown = [results[name] for name in (NOISY, PEER, OURS) if name in results]
-        save_sheet(images / f"{case.name}.{case.spp}spp.png", [*shown, case.reference])
-    scores = {
-        name: {metric: f(result, case.reference) for metric, f in METRICS.items()} for name, result in results.items()
-    }
-    judge = PEER if PEER in results else OURS
-    share = case.reference_mse / display_mse(results[judge], case.reference)
+def measure(case: Case, methods: dict[str, Method], results: dict[str, np.ndarray] | None = None) -> Row:
+    """The scores of every method on one frame; `results` takes their images."""
+    done = {name: np.asarray(method(case), np.float32) for name, method in methods.items()}
+    if case.degrade is not None and PEER in methods:
+        done[CEILING] = case.degrade(np.asarray(methods[PEER](case.origin), np.float32))
+    scores = {name: {metric: f(image, case.reference) for metric, f in METRICS.items()} for name, image in done.items()}
+    if case.suite in AGAINST_CLEAN:
+        for name, method in methods.items():
+            clean = np.asarray(method(case.origin), np.float32)
+            scores[name]["psnr, clean"] = psnr(clean, case.reference)
+            if case.around is not None:
+                scores[name]["near"] = near_error(done[name], case.reference, case.around)
+                scores[name]["near, clean"] = near_error(clean, case.reference, case.around)
+    if results is not None:
+        results |= done
+    # Near the reference's own error nobody can be judged by; of final frames only the fall below the input is.
+    final = case.suite == "finalspp"
+    judge = NOISY if final and NOISY in done else PEER if PEER in done else OURS
+    share = case.reference_mse / display_mse(done[judge], case.reference)
     reason = f"the reference's error is {share:.0%} of that of {judge}" if share > REFERENCE_SHARE else ""
-    return Row(case.name, case.suite, case.spp, scores, reason)
+    return Row(case.name, case.suite, case.spp, scores, reason, case.scene or case.name)
 
 
-def save_sheet(path: Path, images: list[np.ndarray]) -> None:
-    """Side by side as a display shows them: noisy, OIDN where there is one, mdenoise, reference."""
-    import imageio.v3 as imageio
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    imageio.imwrite(path, np.rint(255 * display(np.concatenate(images, axis=1))).astype(np.uint8))
-
-
-def run_renders(data: Path, suite: str, model: str, images: Path | None, out: Path | None) -> int:
-    peers = oidn()
+def run_renders(
+    data: Path, suites: list[str], scenes: list[str], model: str, images: Path | None, out: Path | None
+) -> int:
+    peers = oidn.methods()
     if not peers:
         print('OIDN columns left out: pyoidn is not installed (pip install "mdenoise[eval]")')
+    balanced = ours(model)
     methods: dict[str, Method] = {
         NOISY: lambda case: case.color,
         **peers,
-        OURS: ours(model),
+        OURS: balanced,
         f"{OURS} best": ours(model, "best"),
     }
-    rows = leave_out_missuited([measure(case, methods, images) for case in renders.load(data, suite)])
-    groups = sorted({(row.suite, row.spp) for row in rows})
+    rows = []
+    for suite in suites:
+        columns = dict(methods)
+        if suite == "noisyaux":
+            columns[f"{OURS}, no AOVs"] = lambda case: balanced(render_suites.without_aux(case))
+        strips: dict[str, list[np.ndarray]] = {}
+        for case in render_suites.load(data, suite, scenes):
+            results: dict[str, np.ndarray] = {}
+            rows.append(measure(case, columns, results))
+            if images:
+                shown = {name: results[name] for name in SHOWN if name in results}
+                strip = sheets.strip(shown, OURS, case.reference, f"{case.name} {case.spp} spp")
+                strips.setdefault(case.name, []).append(strip)
+                sheets.write(images / f"{suite}.{case.name}.png", strips[case.name])
+    rows = leave_out_missuited(rows)
+    groups = sorted({(row.suite, row.spp) for row in rows}, key=lambda group: (suites.index(group[0]), group[1]))
     summaries = [summarise(rows, *group) for group in groups]
     print(report(rows, summaries))
     print(f"\nmodel {model}; {machine()}")
@@ -216,25 +242,38 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     tables = commands.add_parser("renders", help="tables of the validation renders beside OIDN")
-    tables.add_argument("--suite", choices=["clean", "splat", "all"], default="all")
+    tables.add_argument(
+        "--suite", nargs="+", choices=render_suites.SUITES, default=["clean", "splat"], help="default: %(default)s"
+    )
+    tables.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="only these")
     tables.add_argument("--json", type=Path, metavar="FILE", help="write every number here")
-    tables.add_argument("--save-images", type=Path, metavar="DIR", help="write one contact sheet a frame")
+    tables.add_argument("--sheets", "--save-images", type=Path, metavar="DIR", help="write one contact sheet a scene")
+    moving = commands.add_parser("animation", help="flicker and ghosting of a sequence, by frames that are joined")
+    moving.add_argument("--data", type=Path, required=True, help="folder that validation_animation.py rendered")
+    moving.add_argument("--temporal", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
     gate = commands.add_parser("gate", help="a fixed small set against training/gate.json; exit 1 when a row falls")
     gate.add_argument("--update", action="store_true", help="record the scores of this model")
     photo = commands.add_parser("photos", help="tables of photographs with made and real noise, beside published ones")
     add_photo_options(photo)
+    raw = commands.add_parser("raw", help="PSNR of raw files made from photographs, beside classical methods")
+    raw_evaluate.add_options(raw)
     for command in (tables, gate):
         command.add_argument(
             "--data", type=Path, default=DATA, help="folder of the validation renders (default: %(default)s)"
         )
-    for command in (tables, gate, photo):
+    for command in (tables, gate, photo, raw, moving):
         command.add_argument("--model", default="base", help="name or path of an ONNX model with its card")
     args = parser.parse_args(arguments)
     if args.command == "photos":
         return run_photos(args)
+    if args.command == "raw":
+        return raw_evaluate.run(args)
+    if args.command == "animation":
+        print(f"{animation.run(args.data, args.model, args.temporal)}\n\nmodel {args.model}; {machine()}")
+        return 0
     if args.command == "gate":
         return run_gate(args.data, args.model, GATE, args.update)
-    return run_renders(args.data, args.suite, args.model, args.save_images, args.json)
+    return run_renders(args.data, args.suite, args.scenes, args.model, args.sheets, args.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ A frame is an ordinary EXR in half float, `<name>.4.exr`, `<name>.16.exr` (color
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ class Case:
     """One noisy frame and its reference: f32, linear; color, albedo, normal, reference (H, W, 3), depth (H, W).
 
     `reference_mse` is the error that remains in the reference, in the display domain of `metrics`.
+    scene   what frames have in common that are no independent facts.
+    origin  the committed frame that this one was made from, and `degrade` what was done to its color and reference, if
+            that is a linear filter; `around` (H, W) bool are the pixels around injected ones.
     """
 
     name: str
@@ -39,11 +42,15 @@ class Case:
     renderer: str
     spp: int
     color: np.ndarray
-    albedo: np.ndarray
-    normal: np.ndarray
-    depth: np.ndarray
+    albedo: np.ndarray | None
+    normal: np.ndarray | None
+    depth: np.ndarray | None
     reference: np.ndarray
     reference_mse: float
+    scene: str = ""
+    origin: Case | None = None
+    degrade: Callable[[np.ndarray], np.ndarray] | None = None
+    around: np.ndarray | None = None
 
 
 def load(data: Path, suite: str = "all") -> Iterator[Case]:
@@ -76,23 +83,32 @@ def load_case(data: Path, entry: dict[str, Any], spp: int) -> Case:
         **noisy,
         reference=reference["color"],
         reference_mse=entry["reference_mse"],
+        scene=entry["scene"],
     )
 
 
 def tent(case: Case) -> Case:
     """The case as a renderer would have given it that splats with a 3-tap tent: color, AOVs and reference filtered."""
 
-    def soften(plane: np.ndarray) -> np.ndarray:
-        for axis in (0, 1):
-            p = np.moveaxis(plane, axis, 0)
-            p = 0.5 * p + 0.25 * np.concatenate([p[:1], p[:-1]]) + 0.25 * np.concatenate([p[1:], p[-1:]])
-            plane = np.moveaxis(p, 0, axis)
-        return np.ascontiguousarray(plane)
-
     planes = {name: soften(getattr(case, name)) for name in ("color", "albedo", "normal", "depth", "reference")}
     return replace(
-        case, name=f"{case.name}-tent", suite="splat", reference_mse=case.reference_mse * TENT_VARIANCE, **planes
+        case,
+        name=f"{case.name}-tent",
+        suite="splat",
+        reference_mse=case.reference_mse * TENT_VARIANCE,
+        origin=case,
+        degrade=soften,
+        **planes,
     )
+
+
+def soften(plane: np.ndarray) -> np.ndarray:
+    """A plane (H, W) or (H, W, C) filtered with a 3-tap tent along both axes, the edge repeated."""
+    for axis in (0, 1):
+        p = np.moveaxis(plane, axis, 0)
+        p = 0.5 * p + 0.25 * np.concatenate([p[:1], p[:-1]]) + 0.25 * np.concatenate([p[1:], p[-1:]])
+        plane = np.moveaxis(p, 0, axis)
+    return np.ascontiguousarray(plane)
 
 
 # --- files --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,9 @@ CYCLES = (
 
 def jobs(shot: Shot, raw: Path) -> list[tuple[int, int, Path]]:
     """(spp, seed, file) of every frame of a shot, the noisy ones first; a and b are the halves of the reference."""
-    frames = [(spp, 1 + i, raw / f"{shot.name}.{spp}.npz") for i, spp in enumerate(shot.noisy_spp)]
+    # Seeds of the two frames that are committed, then any that the reference does not use.
+    seeds = {spp: 1 + i for i, spp in enumerate(NOISY_SPP)}
+    frames = [(spp, seeds.get(spp, 1000 + spp), raw / f"{shot.name}.{spp}.npz") for spp in shot.noisy_spp]
     for run, spp in enumerate(shot.half_spp):
         frames += [(spp, 3 + 10 * run + i, raw / f"{shot.name}.{half}{run or ''}.npz") for i, half in enumerate("ab")]
     return frames
@@ -145,19 +147,26 @@ def main(arguments: list[str] | None = None) -> None:
         "--blender-python", type=Path, help="a Python with bpy; without it the Cycles scenes are left out"
     )
     parser.add_argument("--skip-mitsuba", action="store_true")
-    parser.add_argument("--pack", type=Path, metavar="DATA", help="also write the compact data set here")
+    parser.add_argument(
+        "--spp", type=int, nargs="+", default=NOISY_SPP, help="samples of the noisy frames (default: 4 16)"
+    )
+    parser.add_argument(
+        "--pack", type=Path, metavar="DATA", help="also write the compact data set here, of the renderers that ran"
+    )
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     raw = args.out / "raw"
     raw.mkdir(parents=True, exist_ok=True)
-    if not args.skip_mitsuba:
-        render_mitsuba(MITSUBA, raw, args.assets)
-    if args.blender_python:
-        render_cycles(CYCLES, raw, args.assets, args.blender_python)
+    mitsuba = () if args.skip_mitsuba else tuple(replace(shot, noisy_spp=tuple(args.spp)) for shot in MITSUBA)
+    cycles = tuple(replace(shot, noisy_spp=tuple(args.spp)) for shot in CYCLES) if args.blender_python else ()
+    if mitsuba:
+        render_mitsuba(mitsuba, raw, args.assets)
+    if cycles:
+        render_cycles(cycles, raw, args.assets, args.blender_python)
     if args.pack:
         from mdenoise.training import renders
 
-        renders.pack(raw, args.pack, MITSUBA + CYCLES, SPLAT_CROP_PX)
+        renders.pack(raw, args.pack, mitsuba + cycles, SPLAT_CROP_PX)
         log.info("packed into %s: %.1f MB", args.pack, sum(f.stat().st_size for f in args.pack.iterdir()) / 1e6)
 
 
