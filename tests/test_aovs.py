@@ -71,9 +71,15 @@ def test_no_light_is_named_when_nothing_sums(tmp_path):
 def test_two_additive_sets_are_both_filtered(tmp_path):
     """Light groups and lobes of one frame: each set sums to the beauty, and both must afterwards."""
     beauty = DATA["key"] + DATA["fill"]
-    half = (beauty * .25).astype(np.float32)
-    channels = {**rgb(beauty), **rgb(DATA["key"], "RGBA_key"), **rgb(DATA["fill"], "RGBA_fill"),
-                **rgb(half, "specular"), **rgb(beauty - half, "coat"), **rgb(DATA["rim"], "AO")}
+    half = (beauty * 0.25).astype(np.float32)
+    channels = {
+        **rgb(beauty),
+        **rgb(DATA["key"], "RGBA_key"),
+        **rgb(DATA["fill"], "RGBA_fill"),
+        **rgb(half, "specular"),
+        **rgb(beauty - half, "coat"),
+        **rgb(DATA["rim"], "AO"),
+    }
     (job,) = exr.adapt(exr.read(write_exr(tmp_path / "a.exr", channels)), Options(layers="additive"))
     assert {layer.name for layer in job.roles.additive} == {"RGBA_key", "RGBA_fill", "specular", "coat"}
 
@@ -119,9 +125,14 @@ def test_one_file_per_aov_with_other_windows(tmp_path):
     write_exr(tmp_path / "n.42.exr", rgb(DATA["normal"], "AVG_SHADING_NORMAL", "XYZ"), dataWindow=(10, -5, 57, 34))
     deep = DATA["clipped_depth"]
     write_exr(tmp_path / "depth.exr", rgb(np.stack([deep] * 3, -1)), dataWindow=(10, -5, 57, 34))
-    (job,) = exr.adapt(exr.read(beauty), Options(
-        albedo=f"{tmp_path}/albedo.####.exr", normal=f"{tmp_path}/n.%d.exr:avg_shading_normal",
-        depth=str(tmp_path / "depth.exr")))
+    (job,) = exr.adapt(
+        exr.read(beauty),
+        Options(
+            albedo=f"{tmp_path}/albedo.####.exr",
+            normal=f"{tmp_path}/n.%d.exr:avg_shading_normal",
+            depth=str(tmp_path / "depth.exr"),
+        ),
+    )
     planes = job.planes
     assert planes.albedo.shape == planes.color.shape == (HEIGHT, WIDTH, 3)
     # Absolute coordinates: pixel (0, 0) of the albedo is column -10, row 5 of the colour.
@@ -189,8 +200,10 @@ def test_no_colour_names_the_layers_and_the_fix(tmp_path):
 
 
 def test_a_beauty_that_is_not_the_first_part(tmp_path):
-    parts = [({"name": name}, rgb(DATA[data])) for name, data in (("diffuse", "diffuse"), ("specular", "specular"),
-                                                                  ("beauty", "beauty"))]
+    parts = [
+        ({"name": name}, rgb(DATA[data]))
+        for name, data in (("diffuse", "diffuse"), ("specular", "specular"), ("beauty", "beauty"))
+    ]
     assert roles_of(write_parts(tmp_path / "a.exr", parts)).color.name == "beauty"
     parts = [({"name": name}, rgb(DATA["key"])) for name in ("shot_main", "something")]
     assert roles_of(write_parts(tmp_path / "b.exr", parts)).color.name == "shot_main"
@@ -207,8 +220,12 @@ def test_noisy_image_is_filtered_into_combined(tmp_path):
 
 def test_every_view_is_denoised_with_its_own_aovs(tmp_path):
     header = {"multiView": ["left", "right"]}
-    channels = {**rgb(DATA["beauty"]), **rgb(DATA["key"], "right"), **rgb(DATA["albedo"], "albedo"),
-                **rgb(DATA["encoded"], "right.albedo")}
+    channels = {
+        **rgb(DATA["beauty"]),
+        **rgb(DATA["key"], "right"),
+        **rgb(DATA["albedo"], "albedo"),
+        **rgb(DATA["encoded"], "right.albedo"),
+    }
     left, right = find_roles(exr.read(write_exr(tmp_path / "a.exr", channels, **header)), Options())
     assert (left.view, left.color.name, left.albedo.name) == ("left", "", "albedo")
     assert (right.view, right.color.name, right.albedo.name) == ("right", "right", "right.albedo")
@@ -217,10 +234,15 @@ def test_every_view_is_denoised_with_its_own_aovs(tmp_path):
     def part(view, name, channels):
         return {"name": f"{name}.{view}", "view": view}, channels
 
-    parts = [part("left", "rgba", rgb(DATA["beauty"])), part("right", "rgba", rgb(DATA["key"])),
-             part("left", "depth", {"Z": DATA["depth"]}), part("right", "depth", {"Z": DATA["clipped_depth"]})]
-    for roles, depth_part in zip(find_roles(exr.read(write_parts(tmp_path / "b.exr", parts)), Options()), (2, 3),
-                                 strict=True):
+    parts = [
+        part("left", "rgba", rgb(DATA["beauty"])),
+        part("right", "rgba", rgb(DATA["key"])),
+        part("left", "depth", {"Z": DATA["depth"]}),
+        part("right", "depth", {"Z": DATA["clipped_depth"]}),
+    ]
+    for roles, depth_part in zip(
+        find_roles(exr.read(write_parts(tmp_path / "b.exr", parts)), Options()), (2, 3), strict=True
+    ):
         assert roles.depth.part == depth_part
     with pytest.raises(UsageError):
         roles_of(tmp_path / "b.exr", color="middle")
@@ -234,12 +256,15 @@ def test_every_cycles_view_layer_is_denoised_with_its_own_aovs(tmp_path):
     channels |= rgb(DATA["denoised"], "Composite.Combined")
     found = find_roles(exr.read(write_exr(tmp_path / "a.exr", channels)), Options())
     assert {(roles.color.name, roles.albedo.name) for roles in found} == {
-        ("Set.Combined", "Set.Denoising Albedo"), ("Hero.Combined", "Hero.Denoising Albedo")}
+        ("Set.Combined", "Set.Denoising Albedo"),
+        ("Hero.Combined", "Hero.Denoising Albedo"),
+    }
 
 
 def test_luminance_only(tmp_path):
-    (job,) = exr.adapt(exr.read(write_exr(tmp_path / "a.exr", {"Y": DATA["alpha"], **rgb(DATA["albedo"], "albedo")})),
-                       Options())
+    (job,) = exr.adapt(
+        exr.read(write_exr(tmp_path / "a.exr", {"Y": DATA["alpha"], **rgb(DATA["albedo"], "albedo")})), Options()
+    )
     assert job.planes.color.shape == (HEIGHT, WIDTH, 3) and job.planes.layers["Y"].shape == (HEIGHT, WIDTH)
     assert not job.planes.demodulated
 

@@ -67,6 +67,7 @@ def test_a_file_that_appears_while_writing_is_kept(tmp_path):
 
 def test_without_hard_links_an_existing_file_is_still_kept(tmp_path, monkeypatch):
     """FAT and some network shares refuse os.link."""
+
     def refuse(*_):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
@@ -85,8 +86,10 @@ def test_without_hard_links_an_existing_file_is_still_kept(tmp_path, monkeypatch
     assert names(tmp_path) == ["a.exr", "b.exr"]
 
 
-@pytest.mark.parametrize("error", [
-    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), InputError("bad"), KeyboardInterrupt(), RuntimeError("bug")])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), InputError("bad"), KeyboardInterrupt(), RuntimeError("bug")],
+)
 def test_whatever_is_raised_the_old_file_stays_and_the_temp_goes(tmp_path, error):
     target = tmp_path / "a.exr"
     target.write_text("old")
@@ -173,10 +176,11 @@ publish(Path(sys.argv[1]), write, overwrite=True)
 def test_a_real_process_stopped_while_writing_leaves_the_old_file(tmp_path, sent):
     target = tmp_path / "a.exr"
     target.write_text("old")
-    process = subprocess.Popen([sys.executable, "-c", SLOW_WRITER, str(target)], stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_WRITER, str(target)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdout.readline() == "writing\n"
-    time.sleep(.1)
+    time.sleep(0.1)
     process.send_signal(sent)
     process.wait(20)
     process.stdout.close()

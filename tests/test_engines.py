@@ -105,7 +105,7 @@ def test_the_whole_line_through_the_graph_of_gpus(name, encoding):
 
 
 def test_both_kernel_sets_at_once_are_each_alone():
-    card = models.load_card("photo")
+    card = models.load_card("base")
     if not card.chroma:
         pytest.skip("the model has one kernel set")
     engine = open_engine(card, Options(device="cpu", precision="f32"))

@@ -52,11 +52,12 @@ def same(jobs):
 
 def blurred(jobs, radius=2):
     """A filter as ours: the same weights for every layer, linear, the result in the layer's own type."""
+
     def blur(plane):
         wide = plane.astype(np.float64).reshape(*plane.shape[:2], -1)
         padded = np.pad(wide, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
         size = 2 * radius + 1
-        total = sum(padded[y:y + plane.shape[0], x:x + plane.shape[1]] for y in range(size) for x in range(size))
+        total = sum(padded[y : y + plane.shape[0], x : x + plane.shape[1]] for y in range(size) for x in range(size))
         return (total / size**2).reshape(plane.shape).astype(plane.dtype)
 
     return [Filtered({name: blur(plane) for name, plane in job.planes.layers.items()}) for job in jobs]
@@ -95,10 +96,12 @@ def test_every_example_file_is_carried_exactly_or_refused_in_one_line(source, tm
     # The filter changed nothing, so touched channels are the same, too, unless they are stored with loss again.
     assert differences(source, target, touched if compression(target) in LOSSY else frozenset()) == []
     notes = " ".join(note for job in jobs for note in job.notes)
-    for part, (old, new) in enumerate(zip(raw_header(source.read_bytes())[0], raw_header(target.read_bytes())[0],
-                                          strict=True)):
+    for part, (old, new) in enumerate(
+        zip(raw_header(source.read_bytes())[0], raw_header(target.read_bytes())[0], strict=True)
+    ):
         assert old["compression"][1] == new["compression"][1] or (
-            compression(target, part) == 3 and "written as ZIP" in notes)
+            compression(target, part) == 3 and "written as ZIP" in notes
+        )
     assert touched
 
 
@@ -131,17 +134,29 @@ METHODS = ("NO", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "D
 
 def mixed_channels():
     """Beauty in half, and untouched channels of every type and suffix."""
-    return {**rgb(DATA["beauty"], kind="f2"), "A": DATA["alpha"].astype("f2"), "Z": DATA["depth"], "id": DATA["id"],
-            **rgb(DATA["normal"], "N", "XYZ", "f2"), **rgb(DATA["albedo"], "albedo"),
-            **rgb(DATA["crypto"], "crypto00", "RGBA")}
+    return {
+        **rgb(DATA["beauty"], kind="f2"),
+        "A": DATA["alpha"].astype("f2"),
+        "Z": DATA["depth"],
+        "id": DATA["id"],
+        **rgb(DATA["normal"], "N", "XYZ", "f2"),
+        **rgb(DATA["albedo"], "albedo"),
+        **rgb(DATA["crypto"], "crypto00", "RGBA"),
+    }
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("layout", [{}, {"tiles": (32, 16)}], ids=["lines", "tiles"])
 def test_untouched_channels_survive_every_compression(method, layout, tmp_path):
     source, target = tmp_path / "a.exr", tmp_path / "b.exr"
-    write_exr(source, mixed_channels(), compression=getattr(OpenEXR, f"{method}_COMPRESSION"),
-              dataWindow=(-7, -20, WIDTH - 8, HEIGHT - 21), displayWindow=(0, 0, 30, 30), **layout)
+    write_exr(
+        source,
+        mixed_channels(),
+        compression=getattr(OpenEXR, f"{method}_COMPRESSION"),
+        dataWindow=(-7, -20, WIDTH - 8, HEIGHT - 21),
+        displayWindow=(0, 0, 30, 30),
+        **layout,
+    )
     jobs, touched = carried(source, target, filtered=blurred)
     assert differences(source, target, touched) == []
     lossy = method in ("PXR24", "B44", "B44A", "DWAA", "DWAB")
@@ -155,8 +170,12 @@ def test_untouched_channels_survive_every_compression(method, layout, tmp_path):
 def test_compression_stays_where_only_the_result_is_lossy(tmp_path):
     """DWA keeps alpha and depth exactly: a beauty pass does not have to give it up."""
     source, target = tmp_path / "a.exr", tmp_path / "b.exr"
-    write_exr(source, {**rgb(DATA["beauty"]), "A": np.ones_like(DATA["alpha"]), "Z": DATA["depth"]},
-              compression=OpenEXR.DWAA_COMPRESSION, dwaCompressionLevel=45.0)
+    write_exr(
+        source,
+        {**rgb(DATA["beauty"]), "A": np.ones_like(DATA["alpha"]), "Z": DATA["depth"]},
+        compression=OpenEXR.DWAA_COMPRESSION,
+        dwaCompressionLevel=45.0,
+    )
     jobs, touched = carried(source, target)
     assert compression(target) == 8 and jobs[0].notes == ()
     assert differences(source, target, touched) == []
@@ -164,12 +183,15 @@ def test_compression_stays_where_only_the_result_is_lossy(tmp_path):
 
 def test_a_part_that_nobody_touches_is_not_compressed_lossily_again(tmp_path):
     header = {"compression": OpenEXR.DWAB_COMPRESSION}
-    source = write_parts(tmp_path / "a.exr", [({"name": "rgba"}, rgb(DATA["beauty"])),
-                                              (header | {"name": "crypto"}, rgb(DATA["direct"], "crypto00"))])
+    source = write_parts(
+        tmp_path / "a.exr",
+        [({"name": "rgba"}, rgb(DATA["beauty"])), (header | {"name": "crypto"}, rgb(DATA["direct"], "crypto00"))],
+    )
     jobs, touched = carried(source, tmp_path / "b.exr")
     assert differences(source, tmp_path / "b.exr", touched) == []
     assert jobs[0].notes == (
-        "part 1: DWAB would change untouched channels (crypto00.B, crypto00.G, crypto00.R): written as ZIP",)
+        "part 1: DWAB would change untouched channels (crypto00.B, crypto00.G, crypto00.R): written as ZIP",
+    )
 
 
 @pytest.mark.parametrize("order", ["INCREASING_Y", "DECREASING_Y", "RANDOM_Y"])
@@ -180,20 +202,37 @@ def test_line_order_and_linearity_hints_stay(order, tmp_path):
     write_exr(source, channels, lineOrder=getattr(OpenEXR, order), **layout)
     _, touched = carried(source, target)
     assert differences(source, target, touched) == []
-    assert raw_header(target.read_bytes())[0][0]["lineOrder"][1][0] == ["INCREASING_Y", "DECREASING_Y",
-                                                                        "RANDOM_Y"].index(order)
+    assert raw_header(target.read_bytes())[0][0]["lineOrder"][1][0] == [
+        "INCREASING_Y",
+        "DECREASING_Y",
+        "RANDOM_Y",
+    ].index(order)
 
 
 def test_parts_with_windows_types_and_tiles_of_their_own(tmp_path):
     source, target = tmp_path / "a.exr", tmp_path / "b.exr"
     display = (-5, -5, 60, 60)
     small = DATA["albedo"][10:30, 8:40]
-    write_parts(source, [
-        ({"name": "rgba", "dataWindow": (2, -3, WIDTH + 1, HEIGHT - 4), "displayWindow": display},
-         rgb(DATA["beauty"], kind="f2")),
-        ({"name": "albedo", "dataWindow": (10, 7, 41, 26), "displayWindow": display, "tiles": (8, 8),
-          "compression": OpenEXR.PIZ_COMPRESSION}, rgb(small)),
-        ({"name": "id", "dataWindow": (0, 0, 47, 39), "displayWindow": display}, {"id": DATA["id"]})])
+    write_parts(
+        source,
+        [
+            (
+                {"name": "rgba", "dataWindow": (2, -3, WIDTH + 1, HEIGHT - 4), "displayWindow": display},
+                rgb(DATA["beauty"], kind="f2"),
+            ),
+            (
+                {
+                    "name": "albedo",
+                    "dataWindow": (10, 7, 41, 26),
+                    "displayWindow": display,
+                    "tiles": (8, 8),
+                    "compression": OpenEXR.PIZ_COMPRESSION,
+                },
+                rgb(small),
+            ),
+            ({"name": "id", "dataWindow": (0, 0, 47, 39), "displayWindow": display}, {"id": DATA["id"]}),
+        ],
+    )
     (job,), touched = carried(source, target, filtered=blurred)
     assert differences(source, target, touched) == []
     np.testing.assert_array_equal(job.planes.albedo[10:30, 8:40], small)
@@ -202,7 +241,7 @@ def test_parts_with_windows_types_and_tiles_of_their_own(tmp_path):
 
 
 def test_one_pixel(tmp_path):
-    source = write_exr(tmp_path / "a.exr", rgb(np.float32([[[.5, .25, 2]]])), dataWindow=(-3, 9, -3, 9))
+    source = write_exr(tmp_path / "a.exr", rgb(np.float32([[[0.5, 0.25, 2]]])), dataWindow=(-3, 9, -3, 9))
     _, touched = carried(source, tmp_path / "b.exr")
     assert differences(source, tmp_path / "b.exr", touched) == []
 
@@ -214,21 +253,32 @@ ATTRIBUTES = [
     ("noRate", "rational", struct.pack("<iI", 1, 0)),
     ("Artist", "string", "Müller".encode("latin-1")),
     ("owner", "string", "Müller".encode()),
-    ("empty", "string", b""), ("nul", "string", b"a\0b"),
+    ("empty", "string", b""),
+    ("nul", "string", b"a\0b"),
     ("words", "stringvector", struct.pack("<i", 2) + b"ab" + struct.pack("<i", 0)),
-    ("words8", "stringvector", struct.pack("<i", 3) + b"\xe9\xff "), ("noWords", "stringvector", b""),
-    ("numbers", "floatvector", struct.pack("<2f", 1, 2)), ("noNumbers", "floatvector", b""),
-    ("nan", "float", b"\x23\x01\xc0\x7f"), ("third", "double", struct.pack("<d", 1 / 3)),
-    ("world", "m44f", struct.pack("<16f", *range(16))), ("m", "m33d", struct.pack("<9d", *range(9))),
-    ("v", "v3i", struct.pack("<3i", 1, -2, 3)), ("box", "box2f", struct.pack("<4f", 0, 1, 2, 3)),
-    ("chromaticities", "chromaticities", struct.pack("<8f", *np.linspace(.1, .8, 8))),
+    ("words8", "stringvector", struct.pack("<i", 3) + b"\xe9\xff "),
+    ("noWords", "stringvector", b""),
+    ("numbers", "floatvector", struct.pack("<2f", 1, 2)),
+    ("noNumbers", "floatvector", b""),
+    ("nan", "float", b"\x23\x01\xc0\x7f"),
+    ("third", "double", struct.pack("<d", 1 / 3)),
+    ("world", "m44f", struct.pack("<16f", *range(16))),
+    ("m", "m33d", struct.pack("<9d", *range(9))),
+    ("v", "v3i", struct.pack("<3i", 1, -2, 3)),
+    ("box", "box2f", struct.pack("<4f", 0, 1, 2, 3)),
+    ("chromaticities", "chromaticities", struct.pack("<8f", *np.linspace(0.1, 0.8, 8))),
     ("timeCode", "timecode", struct.pack("<II", 0x12345678, 0x9ABCDEF0)),
     ("keyCode", "keycode", struct.pack("<7i", 1, 2, 3, 4, 5, 6, 64)),
     ("badKeyCode", "keycode", struct.pack("<7i", 1, 200, 3, 4, 5, 1, 64)),
-    ("preview", "preview", struct.pack("<II", 2, 1) + bytes(range(8))), ("sphere", "envmap", b"\0"),
-    ("deepImageState", "deepImageState", b"\1"), ("idManifest", "idmanifest", bytes(8)),
-    ("studio", "studioType", bytes(range(256))), ("blob", "bytes", struct.pack("<I", 3) + b"abcxyz"),
-    ("x" * 200, "string", b"a long name"), ("name", "string", b""), ("colorInteropID", "string", b"lin_rec709"),
+    ("preview", "preview", struct.pack("<II", 2, 1) + bytes(range(8))),
+    ("sphere", "envmap", b"\0"),
+    ("deepImageState", "deepImageState", b"\1"),
+    ("idManifest", "idmanifest", bytes(8)),
+    ("studio", "studioType", bytes(range(256))),
+    ("blob", "bytes", struct.pack("<I", 3) + b"abcxyz"),
+    ("x" * 200, "string", b"a long name"),
+    ("name", "string", b""),
+    ("colorInteropID", "string", b"lin_rec709"),
 ]
 
 
@@ -246,8 +296,12 @@ def test_every_attribute_comes_back_byte_for_byte(attribute, tmp_path):
 
 def pixel_differences(source, target):
     first, second = exr.read(source), exr.read(target)
-    return [name for old, new in zip(first.parts, second.parts, strict=True) for name in old.channels
-            if old.channels[name].tobytes() != new.channels[name].tobytes()]
+    return [
+        name
+        for old, new in zip(first.parts, second.parts, strict=True)
+        for name in old.channels
+        if old.channels[name].tobytes() != new.channels[name].tobytes()
+    ]
 
 
 def test_all_attributes_together(tmp_path):
@@ -272,9 +326,14 @@ def test_the_result_carries_its_provenance(tmp_path):
 
 
 def test_provenance_stands_in_the_first_and_in_changed_parts(tmp_path):
-    source = write_parts(tmp_path / "a.exr", [({"name": "Z"}, {"Z": DATA["depth"]}),
-                                              ({"name": "rgba"}, rgb(DATA["beauty"])),
-                                              ({"name": "id"}, {"id": DATA["id"]})])
+    source = write_parts(
+        tmp_path / "a.exr",
+        [
+            ({"name": "Z"}, {"Z": DATA["depth"]}),
+            ({"name": "rgba"}, rgb(DATA["beauty"])),
+            ({"name": "id"}, {"id": DATA["id"]}),
+        ],
+    )
     carried(source, tmp_path / "b.exr")
     stamped = ["mdenoise:version" in part for part in raw_header((tmp_path / "b.exr").read_bytes())[0]]
     assert stamped == [True, True, False]
@@ -295,8 +354,15 @@ def test_deep_parts_are_refused(tmp_path):
     for y, x in np.ndindex(samples.shape):
         samples[y, x] = np.ones(1 + (x + y) % 3, np.float32)
     flat = OpenEXR.Part({"name": "rgba", "type": OpenEXR.scanlineimage}, rgb(DATA["beauty"]))
-    deep = OpenEXR.Part({"name": "deep", "type": OpenEXR.deepscanline, "compression": OpenEXR.ZIPS_COMPRESSION,
-                         "displayWindow": flat.header["displayWindow"]}, {"Z": samples})
+    deep = OpenEXR.Part(
+        {
+            "name": "deep",
+            "type": OpenEXR.deepscanline,
+            "compression": OpenEXR.ZIPS_COMPRESSION,
+            "displayWindow": flat.header["displayWindow"],
+        },
+        {"Z": samples},
+    )
     OpenEXR.File([flat, deep]).write(str(tmp_path / "both.exr"))
     refused(tmp_path / "both.exr", r"part 1 \(deep\) is deep data")
     OpenEXR.File([deep]).write(str(tmp_path / "deep.exr"))
@@ -327,8 +393,17 @@ def test_what_is_no_openexr_file(tmp_path):
         refused(tmp_path / "a.exr", "not an OpenEXR file|header is damaged")
 
 
-@pytest.mark.parametrize("window", [(0, 0, 2**31 - 2, 2**31 - 2), (-2**31, -2**31, 2**31 - 1, 2**31 - 1),
-                                    (5, 5, 4, 4), (0, 0, 10**6, 10**6), (0, 0, 2**31 - 2, 0), (0, 0, 0, 2**31 - 2)])
+@pytest.mark.parametrize(
+    "window",
+    [
+        (0, 0, 2**31 - 2, 2**31 - 2),
+        (-(2**31), -(2**31), 2**31 - 1, 2**31 - 1),
+        (5, 5, 4, 4),
+        (0, 0, 10**6, 10**6),
+        (0, 0, 2**31 - 2, 0),
+        (0, 0, 0, 2**31 - 2),
+    ],
+)
 def test_absurd_windows_cost_no_memory(window, tmp_path):
     path = write_exr(tmp_path / "a.exr", rgb(DATA["beauty"]))
     path.write_bytes(patched(path.read_bytes(), "dataWindow", struct.pack("<4i", *window)))
@@ -345,7 +420,7 @@ def test_cut_off_files(tmp_path, capfd):
             path.write_bytes(content[:length])
             refused(path, "cut off|not an OpenEXR|incomplete")
     _, table = raw_header(single)
-    path.write_bytes(single[:table] + bytes(8) + single[table + 8:])
+    path.write_bytes(single[:table] + bytes(8) + single[table + 8 :])
     refused(path, r"1 of 9 blocks of part 0 are missing")
     assert capfd.readouterr().err == ""
 
@@ -353,8 +428,9 @@ def test_cut_off_files(tmp_path, capfd):
 @pytest.mark.parametrize("seed", range(40))
 def test_damaged_files_never_raise_anything_else(seed, tmp_path, capfd):
     rng = np.random.default_rng(seed)
-    content = bytearray(write_case(CASES[("arnold", "cycles-5", "mitsuba")[seed % 3]], tmp_path / "a.exr",
-                                   data=DATA).read_bytes())
+    content = bytearray(
+        write_case(CASES[("arnold", "cycles-5", "mitsuba")[seed % 3]], tmp_path / "a.exr", data=DATA).read_bytes()
+    )
     end = len(content) if seed % 2 else raw_header(bytes(content))[1] + 100
     for position in rng.integers(8, end, 1 + seed // 4):
         content[position] = rng.integers(256)
@@ -376,7 +452,7 @@ def test_what_others_print_while_a_file_is_read_still_appears(tmp_path, capfd):
     content = bytearray(write_exr(tmp_path / "a.exr", rgb(DATA["beauty"])).read_bytes())
     _, table = raw_header(bytes(content))
     (first,) = struct.unpack_from("<Q", content, table)
-    content[first:first + 4] = struct.pack("<i", 77)  # the first block says that it is line 77
+    content[first : first + 4] = struct.pack("<i", 77)  # the first block says that it is line 77
     header = exr_header.parse(io.BytesIO(content))
 
     class Talker(io.BytesIO):
@@ -385,6 +461,7 @@ def test_what_others_print_while_a_file_is_read_still_appears(tmp_path, capfd):
             return super().read(*size)
 
     from mdenoise.adapters.exr_file import _decode
+
     with pytest.raises(ValueError, match="damaged: 1 of 1 parts could not be decoded"):
         _decode(Talker(content), header)
     printed = capfd.readouterr().err
@@ -487,8 +564,10 @@ def test_alpha_goes_with_the_beauty_or_stays(tmp_path):
 def test_demodulation_is_offered_for_beauty_and_additive_layers_only(tmp_path):
     path = write_case(CASES["cycles-4"], tmp_path / "a.exr", data=DATA)
     (job,) = exr.adapt(exr.read(path), Options(layers="additive,ViewLayer.Normal"))
-    assert job.planes.demodulated == {"ViewLayer.Combined", *(f"ViewLayer.{n}" for n in (
-        "DiffDir", "DiffInd", "GlossDir", "Emit"))}
+    assert job.planes.demodulated == {
+        "ViewLayer.Combined",
+        *(f"ViewLayer.{n}" for n in ("DiffDir", "DiffInd", "GlossDir", "Emit")),
+    }
     assert "ViewLayer.Combined.A" in job.planes.layers
     (job,) = exr.adapt(exr.read(path), Options(albedo="none"))
     assert not job.planes.demodulated
@@ -508,15 +587,23 @@ def test_cycles_lobes_still_sum_to_the_denoised_beauty(name, kind, tolerance, tm
     source = write_case(CASES[name], tmp_path / "a.exr", data=DATA, kind=kind)
     _, touched = carried(source, tmp_path / "b.exr", filtered=blurred, layers="additive")
     assert differences(source, tmp_path / "b.exr", touched) == []
-    names = {"cycles-4": ("DiffCol", "DiffDir", "DiffInd", "GlossCol", "GlossDir", "Emit"),
-             "cycles-5": ("Diffuse Color", "Diffuse Direct", "Diffuse Indirect", "Glossy Color", "Glossy Direct",
-                          "Emission")}[name]
+    names = {
+        "cycles-4": ("DiffCol", "DiffDir", "DiffInd", "GlossCol", "GlossDir", "Emit"),
+        "cycles-5": (
+            "Diffuse Color",
+            "Diffuse Direct",
+            "Diffuse Indirect",
+            "Glossy Color",
+            "Glossy Direct",
+            "Emission",
+        ),
+    }[name]
     before, after = exr.read(source), exr.read(tmp_path / "b.exr")
     col, direct, indirect, gloss_col, gloss, emit = (plane(after, f"ViewLayer.{n}") for n in names)
     beauty = plane(after, "ViewLayer.Combined")
     total = col * (direct + indirect) + gloss_col * gloss + emit
     assert np.abs(total - beauty).max() <= tolerance * beauty.max()
-    assert (np.abs(total - beauty) <= tolerance * np.maximum(np.abs(beauty), .05 * beauty.max())).all()
+    assert (np.abs(total - beauty) <= tolerance * np.maximum(np.abs(beauty), 0.05 * beauty.max())).all()
     assert np.isfinite(direct).all() and (direct != plane(before, f"ViewLayer.{names[1]}")).any()
     # Untouched surfaces, filtered light.
     assert (col == plane(before, f"ViewLayer.{names[0]}")).all()
@@ -537,11 +624,16 @@ def test_light_layers_still_sum_to_the_denoised_beauty(name, kind, tolerance, tm
 
 def cycles_sets(**plain):
     """Cycles lobes, light groups of the same beauty, and the plain layers given."""
-    lobes = {"DiffCol": "albedo", "DiffDir": "direct", "DiffInd": "indirect", "GlossCol": "gloss_color",
-             "GlossDir": "gloss"}
+    lobes = {
+        "DiffCol": "albedo",
+        "DiffDir": "direct",
+        "DiffInd": "indirect",
+        "GlossCol": "gloss_color",
+        "GlossDir": "gloss",
+    }
     beauty = DATA["diffuse"] + DATA["specular"] + sum(plain.values())
     channels = {f"V.{name}": DATA[data] for name, data in lobes.items()} | {f"V.{n}": p for n, p in plain.items()}
-    channels |= {"V.Combined": beauty, "V.Combined_a": beauty * .75, "V.Combined_b": beauty * .25}
+    channels |= {"V.Combined": beauty, "V.Combined_a": beauty * 0.75, "V.Combined_b": beauty * 0.25}
     return {name: plane for layer, data in channels.items() for name, plane in rgb(data, layer).items()}
 
 
@@ -549,15 +641,17 @@ def cycles_sets(**plain):
 def test_lobes_and_light_groups_sum_to_one_beauty(holders, tmp_path):
     """What the filter carries over edges onto black surfaces goes to the background or to emission: not to the
     beauty, which would get dark seams there, and no longer be the sum of the groups."""
-    sky = np.where((DATA["depth"] > 1e9)[..., None], np.float32([.2, .3, .9]), 0).astype(np.float32)
+    sky = np.where((DATA["depth"] > 1e9)[..., None], np.float32([0.2, 0.3, 0.9]), 0).astype(np.float32)
     plain = {name: {"Env": sky, "Emit": DATA["emission"]}[name] for name in holders}
     frame = exr.read(write_exr(tmp_path / "a.exr", cycles_sets(**plain)))
     jobs = exr.adapt(frame, Options(layers="additive"))
     assert jobs[0].notes[0].count("sum to beauty") == 2
     results = blurred(jobs)
     result = exr.restore(frame, jobs, results, {})
-    col, direct, indirect, gloss_col, gloss, beauty, a, b = (plane(result, f"V.{n}") for n in (
-        "DiffCol", "DiffDir", "DiffInd", "GlossCol", "GlossDir", "Combined", "Combined_a", "Combined_b"))
+    col, direct, indirect, gloss_col, gloss, beauty, a, b = (
+        plane(result, f"V.{n}")
+        for n in ("DiffCol", "DiffDir", "DiffInd", "GlossCol", "GlossDir", "Combined", "Combined_a", "Combined_b")
+    )
     lobes = col * (direct + indirect) + gloss_col * gloss + sum(plane(result, f"V.{name}") for name in holders)
     np.testing.assert_allclose(lobes, beauty, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(a + b, beauty, rtol=1e-5, atol=1e-6)
@@ -572,8 +666,9 @@ def test_without_a_layer_to_hold_it_the_beauty_gives_it_up(tmp_path):
     frame = exr.read(write_exr(tmp_path / "a.exr", channels))
     jobs = exr.adapt(frame, Options(layers="additive"))
     result = exr.restore(frame, jobs, blurred(jobs), {})
-    col, direct, indirect, gloss_col, gloss, beauty = (plane(result, f"V.{n}") for n in (
-        "DiffCol", "DiffDir", "DiffInd", "GlossCol", "GlossDir", "Combined"))
+    col, direct, indirect, gloss_col, gloss, beauty = (
+        plane(result, f"V.{n}") for n in ("DiffCol", "DiffDir", "DiffInd", "GlossCol", "GlossDir", "Combined")
+    )
     np.testing.assert_allclose(col * (direct + indirect) + gloss_col * gloss, beauty, rtol=1e-5, atol=1e-6)
 
 
@@ -593,8 +688,9 @@ def test_layers_that_left_the_group_may_be_missing_from_the_result(tmp_path):
 
 
 def test_views_are_restored_each_to_its_own_channels(tmp_path):
-    source = write_exr(tmp_path / "a.exr", {**rgb(DATA["beauty"]), **rgb(DATA["key"], "right")},
-                       multiView=["left", "right"])
+    source = write_exr(
+        tmp_path / "a.exr", {**rgb(DATA["beauty"]), **rgb(DATA["key"], "right")}, multiView=["left", "right"]
+    )
     frame = exr.read(source)
     jobs = exr.adapt(frame, Options())
     results = [Filtered({job.beauty: np.full_like(job.planes.color, index + 1)}) for index, job in enumerate(jobs)]
@@ -626,8 +722,7 @@ def test_adapters_by_extension(tmp_path):
 
 
 def test_the_library_is_loaded_only_when_a_file_is(tmp_path):
-    program = ("import sys, mdenoise.adapters.exr, mdenoise.adapters.aovs\n"
-               "sys.exit('OpenEXR' in sys.modules)")
+    program = "import sys, mdenoise.adapters.exr, mdenoise.adapters.aovs\nsys.exit('OpenEXR' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 

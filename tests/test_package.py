@@ -35,7 +35,7 @@ def test_wheel_holds_the_compiled_filter(wheel_names):
 @pytest.mark.parametrize(
     "name",
     [
-        *("weights/base.onnx", "weights/base.json", "weights/photo.onnx", "weights/photo.json"),
+        *("weights/base.onnx", "weights/base.json", "weights/base.fused.fp16.onnx"),
         *("py.typed", "_native.pyi", "training/__init__.py", "training/weights/base.safetensors"),
         "integrations/openjd/mdenoise.template.yaml",
         "integrations/blender/extension/blender_manifest.toml",

@@ -17,7 +17,7 @@ from . import phone_dng
 
 rawpy = pytest.importorskip("rawpy", reason="raw files need rawpy")
 
-MODEL = "photo"
+MODEL = "base"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "raw"
 QUAD = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 2, 2], [1, 1, 2, 2]], np.uint8)
 X_TRANS = np.array(["RGB".index(color) for color in "GBGGRGRGRBGBGBGGRGGRGGBGBGBRGRGRGGBG"]).reshape(6, 6)

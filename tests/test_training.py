@@ -192,7 +192,7 @@ def test_export_runs_and_matches_torch(tmp_path):
     onnx.export(net, path)
     written = card.write_card(net, path, {"training": {"data": "none"}})
     assert written.reach_px == reach_px(net.config)
-    assert any("f32 128x192" in line for line in parity.compare(net, path))
+    assert any("f32  128x192" in line for line in parity.compare(net, path))
     with torch.no_grad():
         net.head3.bias[0] += 1.0
     with pytest.raises(ModelError, match="differs from torch"):
@@ -207,3 +207,26 @@ def test_shipped_weights_are_the_exported_model():
     net = onnx.load_network(Path(train.HERE) / "weights" / "base.safetensors")
     assert sum(p.numel() for p in net.parameters()) == models.load_card("base").parameters
     assert parity.compare(net, models.load_card("base").path)
+
+
+def test_the_average_of_networks(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from mdenoise.training import average
+
+    torch.manual_seed(4)
+    young = KernelNet(ModelConfig(widths=(8, 16, 32), blocks=1, heads=2, chroma=True))
+    old = KernelNet(ModelConfig(widths=(8, 16, 32), blocks=1, heads=2, guide_channels=16))
+    files = [str(tmp_path / "young.safetensors"), str(tmp_path / "old.safetensors")]
+    for net, path in zip((young, old), files, strict=True):
+        save_file(net.state_dict(), path)
+    average.main([files[0], "3", files[1], "1", "--out", str(tmp_path / "mean.safetensors")])
+    mean = load_file(tmp_path / "mean.safetensors")
+    a, b = young.state_dict(), old.state_dict()
+    torch.testing.assert_close(mean["head0.weight"], 0.75 * a["head0.weight"] + 0.25 * b["head0.weight"])
+    torch.testing.assert_close(mean["chroma1.bias"], a["chroma1.bias"])
+    torch.testing.assert_close(mean["stem.weight"][:, 64:], 0.75 * a["stem.weight"][:, 64:])
+    with pytest.raises(UsageError, match="each with its share"):
+        average.main([files[0], "1", files[1], "--out", str(tmp_path / "x")])
+    with pytest.raises(InputError, match="cannot average"):
+        average.main([files[0], "1", str(tmp_path / "none"), "1", "--out", str(tmp_path / "x")])

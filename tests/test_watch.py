@@ -43,7 +43,9 @@ def running(folders, *options):
     """`mdenoise watch` in a process of its own."""
     command = [sys.executable, "-m", "mdenoise", "watch", *map(str, folders), "--poll", "0.05", "--settle", "0.1"]
     process = subprocess.Popen(
-        [*command, "-q", "-j", "1", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*command, "-q", "-j", "1", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     with process:
@@ -263,7 +265,10 @@ def test_folders_below_are_mirrored_and_patterns_choose(folders, tmp_path):
     (out / "sub" / "deep").symlink_to(tmp_path / "elsewhere")  # results would leave OUT
     done = list(watch.once(Watch(source, out, settle_s=0, recursive=True, patterns=("[ab].exr",), jobs=1)))
     assert [(o.src.relative_to(source).as_posix(), o.status) for o in done] == [
-        ("a.exr", "denoised"), ("sub/a.exr", "denoised"), ("sub/deep/b.exr", "failed")]
+        ("a.exr", "denoised"),
+        ("sub/a.exr", "denoised"),
+        ("sub/deep/b.exr", "failed"),
+    ]
     assert "symbolic link" in str(done[-1].error) and names(tmp_path / "elsewhere") == ["d.exr"]
     assert (out / "sub" / "a.exr").is_file()
 

@@ -127,10 +127,7 @@ def main() -> None:
     if args.child:
         child(args)
         return
-    print(
-        f"{args.size[1]}x{args.size[0]}, {machine()}, load {os.getloadavg()[0]:.1f}, "
-        f"median of {args.runs}"
-    )
+    print(f"{args.size[1]}x{args.size[0]}, {machine()}, load {os.getloadavg()[0]:.1f}, median of {args.runs}")
     print(f"{'configuration':38s} {'CPU s':>7s} {'wall s':>7s} {'1st CPU':>8s} {'peak MiB':>9s}")
     rows = {}
     for name, label in (
