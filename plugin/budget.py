@@ -15,6 +15,7 @@ import numpy as np
 
 from mdenoise import engines, models, pipeline
 from mdenoise.adapters import adapter_for, exr_file
+from mdenoise.adapters.aov_names import readable
 from mdenoise.config import Options
 from mdenoise.errors import InputError, OutputError, UsageError
 from mdenoise.frame import Frame, Part
@@ -117,6 +118,6 @@ def samples_of(frame: Frame) -> int | None:
     """Samples per pixel by the header: Cycles writes them for each view layer."""
     for part in frame.parts:
         for name, value in part.header.items():
-            if name.startswith("cycles.") and name.endswith(".samples") and str(value).isdigit():
+            if name.startswith("cycles.") and name.endswith(".samples") and readable(value).isdigit():
                 return int(value)
     return None

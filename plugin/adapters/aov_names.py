@@ -143,14 +143,22 @@ def is_data(key: str) -> bool:
     return bool(_DATA.search(key))
 
 
+def readable(value: object) -> str:
+    """An attribute in lower case, "" where it is bytes that are no text."""
+    try:
+        return str(value).lower()
+    except UnicodeDecodeError:  # of a type that the library does not know
+        return ""
+
+
 def renderer_of(frame: Frame, named: Sequence[Named]) -> str:
     for part in frame.parts:
         for start, text, renderer in _FINGERPRINTS:
             for name, value in part.header.items():
-                if name.startswith(start) and text in str(value).lower():
+                if name.startswith(start) and text in readable(value):
                     return renderer
         for name in ("Software", "software", "exr:Software", "renderer", "comments"):
-            value = str(part.header.get(name, "")).lower()
+            value = readable(part.header.get(name, ""))
             for text, renderer in _SOFTWARE:
                 if text in value:
                     return renderer
