@@ -25,6 +25,9 @@ from mdenoise.tile_guide import build_guide, hide, packed_guide
 __all__ = ["Look", "Pass", "Work", "build_guide", "filter_tile", "measure", "plan"]
 
 
+COMPILED_TYPES = ("float32", "float16", "uint16", "uint8")
+
+
 @dataclass(frozen=True)
 class Pass:
     """One prediction for every tile: what the network sees, and along which axes of the tile it is flipped."""
@@ -176,7 +179,7 @@ def compiled_reads(one: Pass) -> bool:
     """Whether compiled code can build the guide of a pass, and read its planes where they are."""
     planes = one.planes
     arrays = (planes.color, planes.albedo, planes.normal, *planes.layers.values())
-    plain = all(array is None or array.dtype.isnative for array in arrays)
+    plain = all(array is None or (array.dtype.name in COMPILED_TYPES and array.dtype.isnative) for array in arrays)
     return planes.encoding == "linear" and not one.flip and plain
 
 
