@@ -10,6 +10,7 @@ import io
 import numpy as np
 
 from mdenoise.adapters.dng_tags import BASELINE_EXPOSURE, DngTags, Levels
+from mdenoise.adapters.library_lines import library_messages
 
 SIDE_PX = 1024  # of the longer side, at most
 REFERENCE_PX = 256  # of the source's preview, for its tones
@@ -112,7 +113,7 @@ def _source_preview(tags: DngTags) -> np.ndarray | None:
         import rawpy
         from PIL import Image
 
-        with rawpy.imread(str(tags.path)) as raw:
+        with library_messages(), rawpy.imread(str(tags.path)) as raw:
             found = raw.extract_thumb()
     except (ImportError, rawpy.LibRawError):
         return None

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import sys
-import tempfile
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +13,7 @@ import numpy as np
 from mdenoise import atomic
 from mdenoise.adapters import exr_header
 from mdenoise.adapters.layers import group_layers
+from mdenoise.adapters.library_lines import library_messages
 from mdenoise.errors import InputError, OutputError
 from mdenoise.frame import Frame, Part
 
@@ -61,7 +57,7 @@ def _decode(stream: BinaryIO, header: exr_header.Header) -> tuple[list[Any], lis
     import OpenEXR
 
     disguised: list[dict[str, Any]] = [{} for _ in header.parts]
-    with _library_messages() as messages:
+    with library_messages(_LIBRARY_LINE) as messages:
         try:
             stream.seek(0)
             parts = OpenEXR.File(stream, separate_channels=True).parts
@@ -102,7 +98,7 @@ def write(frame: Frame, path: Path, *, overwrite: bool = False) -> None:
 
     def fill(temp: Path) -> None:
         # A Python stream, not a name: the library keeps silent when the last bytes do not fit on the disk.
-        with temp.open("r+b") as stream, _library_messages():
+        with temp.open("r+b") as stream, library_messages(_LIBRARY_LINE):
             try:
                 OpenEXR.File(parts).write(stream)
             except (RuntimeError, ValueError, TypeError) as error:
@@ -166,34 +162,3 @@ def _one_line(text: str) -> str:
 
 
 _LIBRARY_LINE = re.compile(rb"\(EXR_ERR_|^Warning: Exception raised reading")
-
-
-@contextmanager
-def _library_messages() -> Iterator[list[str]]:
-    """Catch what the C++ library prints to stderr about damaged files; all other lines are passed on.
-
-    The descriptor belongs to the whole process, so it is borrowed only while no other Python thread runs.
-    """
-    messages: list[str] = []
-    try:
-        saved = os.dup(2) if threading.active_count() == 1 else None
-    except OSError:
-        saved = None  # a process without stderr
-    if saved is None:
-        yield messages
-        return
-    with tempfile.TemporaryFile() as caught:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield messages
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            caught.seek(0)
-            for line in caught.read().splitlines(keepends=True):
-                if _LIBRARY_LINE.search(line):
-                    messages.append(line.decode("utf-8", "replace"))
-                else:
-                    os.write(2, line)

@@ -16,6 +16,7 @@ import numpy as np
 from mdenoise.adapters import dng_tags as t
 from mdenoise.adapters import dng_tiff as tiff
 from mdenoise.adapters.dng_tags import DngTags, Levels
+from mdenoise.adapters.library_lines import library_messages
 from mdenoise.errors import EngineError, InputError
 
 # First bytes of files that say what they hold, at an offset. LibRaw would also open any heap of numbers, by its size.
@@ -155,7 +156,7 @@ def _libraw(path: Path) -> Any:
     except ImportError:
         raise EngineError(f'cannot read {path}: rawpy is not installed (pip install "mdenoise[raw]")') from None
     try:
-        with rawpy.imread(str(path)) as raw:
+        with library_messages(), rawpy.imread(str(path)) as raw:
             yield raw
     except rawpy.LibRawError as error:
         why = error.args[0] if error.args else type(error).__name__
