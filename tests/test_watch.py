@@ -38,6 +38,12 @@ def pixels(path):
         return np.stack([np.array(file.parts[0].channels[c].pixels) for c in "RGB"])
 
 
+def heed_signals():
+    """What a shell's background or nohup told the tests to ignore, the watch inherits."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def running(folders, *options):
     """`mdenoise watch` in a process of its own."""
@@ -46,7 +52,7 @@ def running(folders, *options):
         [*command, "-q", "-j", "1", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_signals,
     )
     with process:
         try:
