@@ -237,3 +237,39 @@ def test_full_readonly_unmounted_and_deleted_folders_are_waited_for(tmp_path, mo
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
     assert all(o.status == "denoised" for o in watch.once(Watch(source, Path(out), settle_s=0, jobs=1)))
+
+
+# The real program on a machine whose clock is wrong.
+SHIFTED = """
+import sys, time
+shift, now, now_ns = float(sys.argv[1]), time.time, time.time_ns
+time.time, time.time_ns = lambda: now() + shift, lambda: now_ns() + int(shift * 1e9)
+from mdenoise.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_clocks_an_hour_off_lose_nothing_and_do_nothing_twice(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    frames = {f"{i}.exr": render(source / f"{i}.exr", seed=i) for i in range(6)}
+    now = time.time()
+    os.utime(source / "0.exr", (now + 3600, now + 3600))
+    os.utime(source / "1.exr", (now - 3600, now - 3600))
+    watching = ["watch", str(source), str(out), "--settle", "0.1", "--poll", "0.05", "--lease", "2", "-j", "1"]
+    workers = [
+        subprocess.Popen([sys.executable, "-c", SHIFTED, shift, *watching], stdout=subprocess.PIPE, text=True)
+        for shift in ("3600", "-3600")
+    ]
+    until = time.monotonic() + 60
+    while len(results(out) if out.exists() else ()) < len(frames) and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.5)  # for what one of them might do again
+    for worker in workers:
+        worker.terminate()
+    said = [line for worker in workers for line in worker.communicate(timeout=60)[0].splitlines() if line]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert results(out) == sorted(frames) and len(said) == len(frames)
+    for name, noisy in frames.items():
+        np.testing.assert_allclose(pixels(out / name), mdenoise.denoise(noisy), rtol=1e-3, atol=1e-4)
+    assert not list((out / ".mdenoise" / "claims").iterdir())
