@@ -342,6 +342,7 @@ def test_interrupting_all_processes_of_a_batch_is_one_line(tmp_path):
     process = subprocess.Popen(
         command(tmp_path, "-o", f"{tmp_path}/out/", "-q"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in a shell's background
     )  # fmt: skip
     process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does

@@ -136,7 +136,8 @@ def test_killed_task_is_done_by_its_next_try(rendered, expected, tmp_path):
 
 
 def kill_while_writing(out, job):
-    """SIGKILL the process that writes a result after the first, at the moment that half of it is on the disk."""
+    """SIGKILL the process that writes a result after the first, at the moment that half of it is on the disk, and
+    before it the command whose worker it is, which would clear up."""
     until = time.monotonic() + 60
     while job.poll() is None and time.monotonic() < until:
         names = [path.name for path in out.iterdir()]
@@ -146,7 +147,9 @@ def kill_while_writing(out, job):
         writer = int(half.split(".")[-3])
         os.kill(writer, signal.SIGSTOP)
         if (out / half).exists():
-            os.kill(writer, signal.SIGKILL)
+            command = int(Path(f"/proc/{writer}/stat").read_text().rpartition(")")[2].split()[1])
+            for process in (command, writer):
+                os.kill(process, signal.SIGKILL)
             return out / half
         os.kill(writer, signal.SIGCONT)  # too late for this one
     job.kill()
@@ -206,7 +209,8 @@ def test_progress_and_status_reach_the_agent(monkeypatch, rendered, tmp_path):
     progress = [seen.progress for seen in task.seen if seen.progress is not None]
     assert progress == sorted(progress) and {25.0, 50.0, 75.0, 100.0} <= set(progress)
     said = {seen.status_message for seen in task.seen if seen.status_message}
-    assert said == {f"{i + 1}/4 shot.{i + 3:04d}.exr" for i in range(4)}
+    # Of lines that come within one look of the agent the last one counts.
+    assert "4/4 shot.0006.exr" in said and said <= {f"{i + 1}/4 shot.{i + 3:04d}.exr" for i in range(4)}
 
 
 def test_reason_of_a_failure_reaches_the_agent(monkeypatch, rendered, tmp_path):

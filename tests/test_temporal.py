@@ -252,6 +252,7 @@ def test_the_command_joins_a_sequence(tmp_path):
 
 
 def test_the_measure_knows_flicker_from_motion():
+    pytest.importorskip("scipy")
     frames = [scene(t) for t in range(4)]
     vectors = []
     for still, _, _ in frames:

@@ -29,6 +29,12 @@ def made(path, key=KEY, plan=b"compiled"):
     return plans.load_or_build(path, key, lambda: plan)
 
 
+@pytest.fixture(autouse=True)
+def talkative(caplog):
+    """A command with --quiet, run before in this process, has silenced the logger."""
+    caplog.set_level(logging.DEBUG, logger="mdenoise")
+
+
 def warnings(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
