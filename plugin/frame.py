@@ -94,6 +94,16 @@ class Planes:
 
 
 @dataclass(frozen=True)
+class InWords:
+    """What an adapter found to be denoised in a file that has no layers to choose from."""
+
+    text: str
+
+    def line(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Filtered:
     """The pipeline's answer: `layers` as in Planes, each of the type that it came in.
 

@@ -20,7 +20,7 @@ from mdenoise.adapters.raw_file import RawFile, read
 from mdenoise.adapters.raw_planes import Lattice
 from mdenoise.config import Options
 from mdenoise.errors import InputError
-from mdenoise.frame import Filtered, Planes
+from mdenoise.frame import Filtered, InWords, Planes
 
 __all__ = ["Job", "adapt", "describe", "provenance", "read", "restore", "result_suffix", "write"]
 
@@ -31,16 +31,6 @@ _QUIETEST = 1e-12  # shot noise of a profile that says there is none
 
 
 @dataclass(frozen=True)
-class Roles:
-    """What was found to be denoised, in words."""
-
-    text: str
-
-    def line(self) -> str:
-        return self.text
-
-
-@dataclass(frozen=True)
 class Job:
     """One Bayer mosaic of a file (a Quad-Bayer sensor has four), or its linear RGB.
 
@@ -48,7 +38,7 @@ class Job:
     """
 
     planes: Planes
-    roles: Roles
+    roles: InWords
     lattice: Lattice
     options: Options
     noise: tuple[tuple[float, float], ...]
@@ -110,7 +100,7 @@ def _job(frame: RawFile, lattice: Lattice, options: Options, bad: np.ndarray | N
     kind = "linear RGB" if frame.pattern is None else "mosaic"
     green = noise[len(noise) // 2]
     height, width = frame.active.shape[:2]
-    roles = Roles(f"{kind} {width}x{height}, noise {source}: shot {green[0]:.2g}, read {green[1]:.2g}")
+    roles = InWords(f"{kind} {width}x{height}, noise {source}: shot {green[0]:.2g}, read {green[1]:.2g}")
     found = Planes(color, {LAYER: planes}, encoding="mosaic", noise=mosaic.guide_noise(shot, read_noise))
     return Job(found, roles, lattice, options, noise, tuple(notes))
 

@@ -30,7 +30,7 @@ from mdenoise.adapters import (
 from mdenoise.adapters.srgb_photo import Photo, stamp_text, stamp_values
 from mdenoise.config import Options
 from mdenoise.errors import InputError, OutputError, UsageError
-from mdenoise.frame import Filtered, Planes
+from mdenoise.frame import Filtered, InWords, Planes
 
 LAYER = "color"
 _MODULES: dict[str, ModuleType] = {
@@ -59,21 +59,11 @@ _HEIC = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx")
 
 
 @dataclass(frozen=True)
-class Roles:
-    """What is denoised, in words."""
-
-    text: str
-
-    def line(self) -> str:
-        return self.text
-
-
-@dataclass(frozen=True)
 class Job:
     """The one picture of a file; `photo` is the source as the gain map's option leaves it."""
 
     planes: Planes
-    roles: Roles
+    roles: InWords
     photo: Photo
     options: Options
     notes: tuple[str, ...] = ()
@@ -141,7 +131,7 @@ def adapt(frame: Photo, options: Options) -> tuple[Job]:
     encoding = options.encoding if options.encoding != "auto" else "srgb" if integers else "linear"
     words = f"{photo.model} {photo.color.shape[1]}x{photo.color.shape[0]}"
     how = f"{photo.bits} bits" if integers else "float"
-    roles = Roles(f"{photo.kind.upper()} picture, {words}, {how}, {'encoded' if encoding == 'srgb' else 'linear'}")
+    roles = InWords(f"{photo.kind.upper()} picture, {words}, {how}, {'encoded' if encoding == 'srgb' else 'linear'}")
     return (
         Job(
             Planes(srgb_pixels.guide(photo), {LAYER: photo.color}, encoding=encoding),
@@ -213,7 +203,7 @@ def describe(frame: Photo, options: Options | None = None) -> dict[str, Any]:
     names = {"grey": ["Y"], "RGB": ["R", "G", "B"], "CMYK": ["C", "M", "Y", "K"]}[frame.model]
     alpha = None if frame.alpha is None else "A"
     kind = f"{frame.bits} bits" if frame.color.dtype.kind == "u" else str(frame.color.dtype)
-    roles = Roles(f"{frame.kind.upper()} picture, {frame.model}, {kind}")
+    roles = InWords(f"{frame.kind.upper()} picture, {frame.model}, {kind}")
     beside = [name for name, value in (("ICC profile", frame.icc), ("Exif", frame.exif), ("XMP", frame.xmp)) if value]
     return {
         "path": str(frame.path),

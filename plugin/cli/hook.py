@@ -14,7 +14,7 @@ import click
 from mdenoise import batch, posthook
 from mdenoise.batch import Outcome
 from mdenoise.cli import console
-from mdenoise.cli.options import HELP, pixel_options, resolve
+from mdenoise.cli.options import HELP, patterns, pixel_options, resolve
 from mdenoise.errors import MDenoiseError
 
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -36,14 +36,7 @@ _SECONDS = click.FloatRange(0)
     help="Where the frames appear; may be given several times [the current folder].",
 )
 @click.option("--recursive", is_flag=True, help="Frames in the folders below, too.")
-@click.option(
-    "--pattern",
-    "patterns",
-    multiple=True,
-    default=("*",),
-    metavar="GLOB",
-    help="Only files of such a name; may be given several times.",
-)
+@patterns
 @click.option(
     "-o",
     "--output",

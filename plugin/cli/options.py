@@ -34,6 +34,14 @@ def _flag(flag: str, name: str, help_: str) -> Callable[..., Any]:
 
 
 HELP = {"help_option_names": ["-h", "--help"]}
+patterns = click.option(  # of commands that look into folders
+    "--pattern",
+    "patterns",
+    multiple=True,
+    default=("*",),
+    metavar="GLOB",
+    help="Only files of such a name; may be given several times.",
+)
 _LAYER = "LAYER|FILE[:LAYER]"
 _PIXELS = (
     _option("--quality", "quality", click.Choice(config.QUALITIES), "Speed against quality [balanced]."),

@@ -20,7 +20,7 @@ from mdenoise import batch, isolation
 from mdenoise import watch as watching
 from mdenoise.batch import Outcome
 from mdenoise.cli import Interrupted, console
-from mdenoise.cli.options import HELP, pixel_options, resolve
+from mdenoise.cli.options import HELP, patterns, pixel_options, resolve
 from mdenoise.cli.show import show
 from mdenoise.errors import UsageError
 
@@ -57,14 +57,7 @@ def _folder(flag: str, help_: str) -> Callable[..., Any]:
 @click.option("--status", "wants_status", is_flag=True, help="Tell what is done, waiting and failed, and end.")
 @click.option("--retry-failed", is_flag=True, help="Let files that were given up be tried again, and end.")
 @click.option("--recursive", is_flag=True, help="The folders below, too; OUT mirrors them.")
-@click.option(
-    "--pattern",
-    "patterns",
-    multiple=True,
-    default=("*",),
-    metavar="GLOB",
-    help="Only files of such a name; may be given several times.",
-)
+@patterns
 @click.option(
     "--since",
     "since_ns",
