@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mdenoise import batch_plan, engines, mosaic, pipeline, sensor_noise
-from mdenoise.adapters import adapter_for, dng_tags, raw, raw_defects, raw_file, raw_planes
+from mdenoise.adapters import adapter_for, dng_tags, raw, raw_defects, raw_detail, raw_file, raw_planes
 from mdenoise.config import Options
 from mdenoise.errors import InputError, OutputError
 from mdenoise.frame import Filtered
@@ -136,6 +136,42 @@ def test_noise_of_a_picture_too_small_to_tell_is_a_cameras():
     assert 0 < read < shot < 0.1
 
 
+def textured(height, width, contrast=0.5, seed=11):
+    """(height, width, 4) planes that are flat nowhere."""
+    rng = np.random.default_rng(seed)
+    blurred = rng.standard_normal((height + 2, width + 2, 1)).repeat(4, axis=2)
+    blurred = sum(blurred[y : y + height, x : x + width] for y in range(3) for x in range(3)) / 3
+    return (0.2 * np.exp(contrast * blurred)).clip(0, 0.9)
+
+
+@pytest.mark.parametrize(("shot", "read"), [(1e-3, 1e-6), (1e-2, 2e-4)])
+def test_texture_that_is_everywhere_hardly_passes_for_noise(shot, read):
+    planes = noisy(textured(384, 512), shot, read)
+    flat, found = sensor_noise.of_flat_blocks(planes), sensor_noise.estimate(planes)
+    ratios = [(s * 0.2 + r) / (shot * 0.2 + read) for s, r in (flat, found)]
+    assert 0.85 < ratios[1] < 1.5 and ratios[1] <= ratios[0]
+    if shot < 2e-3:
+        assert ratios[0] > 2 * ratios[1]
+
+
+@pytest.mark.parametrize("shot", [3e-4, 4e-3, 3e-2])
+def test_a_profile_that_is_wrong_is_corrected(shot):
+    read = sensor_noise.typical_read(shot)
+    light = phone_dng.scene(768, 1024, seed=3).clip(0, 0.9)
+    planes = np.stack([light[::2, ::2, 0], light[::2, 1::2, 1], light[1::2, ::2, 1], light[1::2, 1::2, 2]], axis=-1)
+    planes = noisy(planes, shot, read)
+    assert sensor_noise.correction(planes, (shot, read)) == 1
+    for factor in (0.5, 2.0):
+        found = sensor_noise.correction(planes, (factor * shot, factor * read))
+        assert found * factor == pytest.approx(1, abs=0.15)
+
+
+def test_texture_does_not_raise_a_profile():
+    planes = noisy(textured(384, 512, contrast=0.7), 1e-3, 1e-6)
+    assert sensor_noise.correction(planes, (1e-3, 1e-6)) == 1
+    assert sensor_noise.correction(planes, (4e-3, 4e-6)) < 0.6
+
+
 def test_the_files_profile_wins():
     frame = in_memory(
         np.random.default_rng(0).integers(80, 900, (64, 64)).astype(np.uint16), phone_dng.PATTERNS["RGGB"]
@@ -144,7 +180,7 @@ def test_the_files_profile_wins():
 
     def noise(*values):
         tags = replace(frame.tags, raw={51041: dng_tags.tiff.field(12, *values)})
-        return raw.adapt(replace(frame, tags=tags), Options())[0].noise
+        return raw.adapt(replace(frame, tags=tags), Options(strength=0.0))[0].noise  # as told, not as measured
 
     assert noise(*told) == ((1e-3, 1e-6), (2e-3, 2e-6), (3e-3, 3e-6))
     assert noise(1e-3, 1e-6) == ((1e-3, 1e-6),) * 3
@@ -173,6 +209,15 @@ def test_hot_and_dead_photosites_are_repaired_and_stars_are_not():
         assert abs(planes[row, column, k] - 0.2) < 0.05
         before[row, column, k] = planes[row, column, k]
     assert (planes == before).all()
+
+
+def test_fine_texture_is_not_taken_for_hot_photosites():
+    shot, read = 1e-4, 1e-8
+    planes = noisy(textured(384, 512, contrast=0.7), shot, read)
+    hot = planes.copy()
+    assert raw_defects.repair_hot(hot, np.full(4, shot), np.full(4, read)) < 20  # of 786,432
+    hot[50:60, 100, 2] += np.float32([0, 0, 3, 0, 0, 0, 0, 0, 0, 0])
+    assert raw_defects.repair_hot(hot, np.full(4, shot), np.full(4, read)) >= 1 and hot[52, 100, 2] < 1
 
 
 @pytest.mark.parametrize(("shot", "read"), [(1e-4, 1e-8), (3e-2, 1e-3)])
@@ -204,6 +249,44 @@ def test_photosites_named_by_the_file_are_repaired(tmp_path):
     phone = phone_dng.write(tmp_path / "a.dng", bad_pixels=((20, 30), (21, 31), (50, 7)))
     job = raw.adapt(raw_file.read(phone.path), Options())[0]
     assert "3 photosites that the file names as bad repaired" in job.notes
+
+
+# --- detail -------------------------------------------------------------------------------------------------------
+
+
+def blurred(planes):
+    padded = np.pad(planes, ((2, 2), (2, 2), (0, 0)), "reflect")
+    height, width = planes.shape[:2]
+    return sum(padded[y : y + height, x : x + width] for y in range(5) for x in range(5)) / np.float32(25)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (129, 67), (9, 5), (4, 4)])
+def test_detail_that_stands_out_of_the_noise_goes_back(size):
+    shot, read = 1e-3, 1e-6
+    y, x = np.mgrid[: size[0], : size[1]]
+    clean = (0.3 + 0.1 * np.sin(1.3 * x) * (np.hypot(y - 60, x - 60) < 50))[..., None].repeat(4, axis=2)
+    seen = noisy(clean, shot, read)
+    before = blurred(seen)
+    after = before.copy()
+    raw_detail.refine(seen, after, np.full(4, shot), np.full(4, read))
+    errors = [np.mean((one - clean) ** 2) for one in (seen, before, after)]
+    assert np.isfinite(after).all() and after.shape == seen.shape
+    if min(size) > 60:
+        assert errors[2] < min(errors[:2]) / 3
+    assert after.mean() == pytest.approx(before.mean(), rel=2e-3)
+
+
+def test_refined_picture_does_not_depend_on_bands_and_is_blended_like_any_other(monkeypatch):
+    shot, read = np.full(4, 4e-3), np.full(4, 2e-5)
+    seen = noisy(textured(200, 96), 4e-3, 2e-5)
+    whole, banded = blurred(seen), blurred(seen)
+    raw_detail.refine(seen, whole, shot, read)
+    monkeypatch.setattr(raw_detail, "BAND_ROWS", 24)
+    raw_detail.refine(seen, banded, shot, read)
+    assert (whole == banded).all()
+    half = (0.4 * blurred(seen) + 0.6 * seen).astype(np.float32)
+    raw_detail.refine(seen, half, shot, read, strength=0.4)
+    assert half == pytest.approx(0.4 * whole + 0.6 * seen, abs=1e-5)
 
 
 # --- through the line ---------------------------------------------------------------------------------------------
@@ -241,6 +324,14 @@ def test_strength_0_gives_the_source_back(tmp_path, line, linear):
     with rawpy.imread(str(phone.path)) as one, rawpy.imread(str(tmp_path / "b.dng")) as other:
         pictures = [raw.postprocess(use_camera_wb=True, no_auto_bright=True).astype(int) for raw in (one, other)]
     assert np.abs(pictures[0] - pictures[1]).max() <= (1 if linear else 0)
+
+
+@pytest.mark.slow
+def test_the_mean_of_large_flats_is_kept():
+    raw_evaluate = pytest.importorskip("mdenoise.training.raw_evaluate")
+    for row in raw_evaluate.flats(MODEL):
+        assert row["megapixels"] >= 4
+        assert abs(row["denoised"]) < (5e-3 if row["electrons"] == 5 else 1e-3)
 
 
 def test_the_mean_of_a_dark_flat_is_kept(tmp_path, line):

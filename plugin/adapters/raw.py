@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mdenoise import mosaic, sensor_noise
-from mdenoise.adapters import dng, dng_opcodes, dng_tags, raw_defects, raw_develop, raw_planes
+from mdenoise.adapters import dng, dng_opcodes, dng_tags, raw_defects, raw_detail, raw_develop, raw_planes
 from mdenoise.adapters.raw_file import RawFile, read
 from mdenoise.adapters.raw_planes import Lattice
 from mdenoise.config import Options
@@ -87,8 +87,14 @@ def _job(frame: RawFile, lattice: Lattice, options: Options, bad: np.ndarray | N
     # Where black is stored as 0 the noise of darkness is cut in half, and says nothing.
     floor = -float(frame.levels.black.min()) / float(raw_planes.span(frame).min())
     noise, source = _profile(frame), "by the file's profile"
-    if not noise:
-        noise, source = (sensor_noise.estimate(planes, floor),) * 3, "estimated"
+    if not noise:  # demosaiced noise is correlated, which the finer estimate takes for less
+        measure = sensor_noise.of_flat_blocks if lattice.red is None else sensor_noise.estimate
+        noise, source = (measure(planes, floor),) * 3, "estimated"
+    elif lattice.red is not None and options.strength > 0:
+        factor = sensor_noise.correction(planes, noise[1], floor)
+        noise = tuple((factor * shot, factor * read_noise) for shot, read_noise in noise)
+        if factor != 1:
+            notes.append(f"noise as measured: its variance is {factor:.2g} times that of the file's profile")
     shot, read_noise = (np.array(values) for values in zip(*noise, strict=True))
     if lattice.red is not None:
         shot, read_noise = shot[[0, 1, 1, 2]], read_noise[[0, 1, 1, 2]]
@@ -160,6 +166,9 @@ def restore(frame: RawFile, jobs: Sequence[Job], results: Sequence[Filtered], st
         samples = frame.samples * np.uint16(factor)
         top, left, bottom, right = frame.area
         for job, result in zip(jobs, results, strict=True):
+            shot, read_noise = (np.array(values)[[0, 1, 1, 2]] for values in zip(*job.noise, strict=True))
+            source = job.planes.layers[LAYER]
+            raw_detail.refine(source, result.layers[LAYER], shot, read_noise, options.strength)
             planes = _blended(frame, job, result)
             raw_planes.put(planes, frame, job.lattice, factor, samples[top:bottom, left:right])
         raw = replace(frame, samples=samples, levels=frame.levels.scaled(factor))

@@ -9,7 +9,11 @@ import numpy as np
 
 HOT_SIGMAS = 7.0
 HOT_STEP = 0.01  # of white: what is less is noise to anybody
-LONELY = 0.25  # light reaches the neighbours of other colours, too: optics are never that sharp
+LONELY = 0.12  # light reaches the neighbours of other colours, too: optics are never that sharp
+LONELY_SIGMAS = 2.5  # beyond which what they show is no noise
+LONELY_AT_MOST = 0.25
+CALM = 3.0  # ranges of the neighbours beyond noise: where they differ themselves, one more that does is texture
+RANGE_SIGMAS = 2.85  # between the largest and the smallest of eight normal deviates
 BAND_REACH = 4  # rows of the same colour on either side that a row is compared with
 BAND_STEPS = 2
 BAND_SAMPLES = 1024  # columns that tell a row's offset
@@ -31,8 +35,9 @@ def repair_marked(planes: np.ndarray, bad: np.ndarray) -> None:
 def repair_hot(planes: np.ndarray, shot: np.ndarray, read: np.ndarray) -> int:
     """Replace hot and dead photosites of (h, w, 4) planes; returns how many there were.
 
-    One is far outside its eight neighbours of the same colour, by noise of variance shot * x + read, while its four
-    neighbours of other colours see nothing of it. Clusters are left alone: they may be stars.
+    One is far outside its eight neighbours of the same colour, by noise of variance shot * x + read and by what they
+    differ among themselves, while its four neighbours of other colours see nothing of it. Clusters are left alone:
+    they may be stars; so is fine texture, of which a laxer rule took a thousand spots of a forest away.
     """
     height, width = planes.shape[:2]
     if min(height, width) < 5:
@@ -46,9 +51,11 @@ def repair_hot(planes: np.ndarray, shot: np.ndarray, read: np.ndarray) -> int:
         if y.size == 0:
             continue
         around = _around(planes[..., k], y, x, 1)
-        step = sign * (planes[y, x, k] - np.median(around, axis=0))
+        middle = np.median(around, axis=0)
+        step = sign * (planes[y, x, k] - middle)
         seen = np.max([sign * _rise(planes[..., j], y + dy, x + dx) for j, dy, dx in _BESIDE[k]], axis=0)
-        lonely = seen < LONELY * step
+        sigma = np.sqrt(shot[k] * np.maximum(middle, 0) + read[k])
+        lonely = seen < np.minimum(LONELY * step + LONELY_SIGMAS * sigma, LONELY_AT_MOST * step)
         planes[y[lonely], x[lonely], k] = np.median(around[:, lonely], axis=0)
         count += int(np.count_nonzero(lonely))
     return count
@@ -73,9 +80,10 @@ def _outside(plane: np.ndarray, shot: float, read: float, sign: int) -> tuple[np
     y, c = np.nonzero(plane[1:-1, 1:-1] > limit if sign > 0 else plane[1:-1, 1:-1] < limit)
     y, c = y + 1, c + 1
     around = _around(plane, y, c, 1)
-    extreme = (sign * around).max(axis=0)
-    margin = HOT_SIGMAS * np.sqrt(shot * np.maximum(np.median(around, axis=0), 0) + read)
-    hit = sign * plane[y, c] > extreme + np.maximum(margin, HOT_STEP)
+    low, high = around.min(axis=0, initial=np.inf), around.max(axis=0, initial=-np.inf)
+    sigma = np.sqrt(shot * np.maximum(np.median(around, axis=0), 0) + read)
+    margin = np.maximum(HOT_SIGMAS * sigma, CALM * (high - low - RANGE_SIGMAS * sigma))
+    hit = sign * plane[y, c] > (high if sign > 0 else -low) + np.maximum(margin, HOT_STEP)
     return y[hit], c[hit]
 
 

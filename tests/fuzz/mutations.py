@@ -28,7 +28,7 @@ def mutate(seeds: Mapping[str, bytes], kind: str, seed: int, number: int) -> tup
     name = sorted(seeds)[rng.integers(len(seeds))]
     data = bytearray(seeds[name])
     magic = bytes(data[:4])
-    aware = _AWARE[magic if magic in _AWARE else magic[:2]]
+    aware = _boxes if data[4:8] == b"ftyp" else _AWARE[magic if magic in _AWARE else magic[:2]]
     for _ in range(min(4, int(rng.geometric(0.75)))):
         if len(data) > 16 and rng.random() < 0.6:
             with suppress(struct.error, IndexError, ValueError):  # what is damaged already may not be followed
@@ -255,6 +255,31 @@ def _riff(data: bytearray, rng: Random) -> None:
     place = starts[rng.integers(len(starts))] + int(rng.integers(4))
     if place + 4 <= len(data):
         struct.pack_into("<I", data, place, _number(rng, 32))
+
+
+_FULL_BOXES = {b"meta": 4, b"iref": 4}  # what stands before the boxes inside them
+_NESTED = (b"meta", b"iref", b"iprp", b"ipco", b"dinf")
+
+
+def _boxes(data: bytearray, rng: Random) -> None:
+    """The sizes, names and first numbers of the boxes of HEIC and AVIF, those inside others as well."""
+    starts, spans = [], [(0, len(data))]
+    while spans:
+        position, end = spans.pop()
+        while position + 8 <= end:
+            size, kind = int.from_bytes(data[position : position + 4], "big"), bytes(data[position + 4 : position + 8])
+            if size < 8:
+                break
+            starts.append(position)
+            if kind in _NESTED:
+                spans.append((position + 8 + _FULL_BOXES.get(kind, 0), min(end, position + size)))
+            position += size
+    start = starts[rng.integers(len(starts))]
+    choice = rng.random()
+    place = start + (0 if choice < 0.25 else 4 if choice < 0.35 else 8 + int(rng.integers(24)))
+    width = int(rng.choice([1, 2, 4]))
+    if place + width <= len(data):
+        data[place : place + width] = _number(rng, 8 * width).to_bytes(width, "big")
 
 
 _AWARE: dict[bytes, Callable[[bytearray, Random], None]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,12 @@ def _srgb(folder: Path) -> dict[str, bytes]:
                        "a.webp": {"exif": exif}, "lossless.webp": {"lossless": True}, "a.tif": {},
                        "lzw.tif": {"compression": "tiff_lzw"}}.items():  # fmt: skip
         picture.save(folder / name, **more)
+    with suppress(OSError, KeyError):  # a Pillow without libavif
+        picture.save(folder / "a.avif", exif=exif)
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.from_pillow(picture).save(folder / "a.heic", exif=exif.tobytes())
     picture.convert("L").save(folder / "grey.png")
     picture.convert("P").save(folder / "palette.png")
     picture.convert("RGBA").save(folder / "alpha.png")
