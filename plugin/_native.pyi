@@ -10,11 +10,12 @@ def filter(
     mask: NDArray[np.bool_] | None,
     trust: NDArray[np.float32],
     logits: tuple[np.ndarray, ...],
-    out: NDArray[np.float32],
+    out: NDArray[np.float32] | list[np.ndarray],
     threads: int = 0,
     isa: str = "",
 ) -> NDArray[np.uint8]:
-    """Writes filtered layers to `out` (h, w, C) and returns their validity (h, w), 1 or 0.
+    """Writes filtered layers to `out` (h, w, C), or to a list of arrays of the layers' shapes, each of any of their
+    types (rounded to nearest, clipped to its range), and returns their validity (h, w), 1 or 0.
 
     layers (h, w, c) each, float32, float16, uint16 or uint8 of any strides, the part of the tile inside the image;
     those `divided` by factor (h, w, 3) are multiplied afterwards; mask (h, w), False = hidden; trust (H, W) in [0, 1],
@@ -50,9 +51,15 @@ def trusted(array: np.ndarray, absurd: float, threads: int = 0) -> NDArray[np.ui
     """(h, w) of an (h, w, C) array of any strides: 1 where every channel is below `absurd` in magnitude."""
 
 def outlier_weight(
-    luminance: NDArray[np.float32], multiple: float, floor: float, threads: int = 0, isa: str = ""
+    luminance: NDArray[np.float32],
+    multiple: float,
+    floor: float,
+    threads: int = 0,
+    isa: str = "",
+    company: int = 2,
 ) -> NDArray[np.float32]:
-    """min(1, (multiple * median5x5 + floor) / L) of an (H, W) luminance >= 0 of any size; see mdenoise.filter."""
+    """min(1, (multiple * median5x5 + floor) / L) of an (H, W) luminance >= 0 of any size, 0 where that is below 1 and
+    no more than `company` others of the 5x5 exceed L / 4; see mdenoise.filter."""
 
 def window(
     logits: NDArray[np.float32] | NDArray[np.int16],

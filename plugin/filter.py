@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mdenoise.guide import OUTLIER_FLOOR, OUTLIER_MULTIPLE
+from mdenoise.guide import OUTLIER_COMPANY, OUTLIER_FLOOR, OUTLIER_MULTIPLE
 
 try:
     from mdenoise import _native
@@ -68,7 +68,7 @@ def filter_planes(
     mask: np.ndarray | None,
     trust: np.ndarray,
     logits: Sequence[np.ndarray],
-    out: np.ndarray,
+    out: np.ndarray | list[np.ndarray],
     *,
     threads: int | None = None,
 ) -> np.ndarray:
@@ -80,7 +80,7 @@ def filter_planes(
         mask: (h, w) bool, False hides a pixel, whatever a layer holds there; None = all are seen.
         trust: (H, W) float32, the confidence of the tile; H and W multiples of 16.
         logits: as in `apply_filter`.
-        out: (h, w, sum of C) float32, written.
+        out: (h, w, sum of C) float32, or a list of arrays like the layers, of the same types; written.
 
     Returns (h, w) bool, False where no level holds a trusted pixel. Raises ValueError on other shapes.
     """
@@ -129,6 +129,9 @@ def outlier_weight(
 ) -> np.ndarray:
     """Confidence min(1, t / L) with t = multiple * (5x5 median of L) + floor: bounds the pull of a single pixel.
 
+    A pixel beyond its limit is a firefly, of confidence 0, when it stands alone: when no more than `OUTLIER_COMPANY`
+    others of its 5x5 exceed a quarter of it. Highlights and splatted samples have company and are bounded only.
+
     Args:
         luminance: (H, W) float32 L, finite, >= 0, linear, exposed. Beyond the border the edge repeats.
         threads: of the compiled filter; None = every processor this process may use.
@@ -142,7 +145,8 @@ def outlier_weight(
     luminance = _checked_luminance(luminance)
     if _native is None:
         return outlier_weight_numpy(luminance, multiple, floor)
-    return _native.outlier_weight(luminance, multiple, floor, threads or usable_cpus())
+    count = threads or usable_cpus()
+    return _native.outlier_weight(luminance, multiple, floor, count, company=OUTLIER_COMPANY)
 
 
 def outlier_weight_numpy(
@@ -154,7 +158,13 @@ def outlier_weight_numpy(
     padded = np.pad(luminance, 2, mode="edge")
     window = np.stack([padded[dy : dy + h, dx : dx + w] for dy in range(5) for dx in range(5)])
     limit = np.float32(multiple) * np.partition(window, 12, axis=0)[12] + np.float32(floor)
-    return np.divide(limit, luminance, out=np.ones_like(luminance), where=luminance > limit)
+    weight = np.divide(limit, luminance, out=np.ones_like(luminance), where=luminance > limit)
+    y, x = np.nonzero(weight < 1)
+    dark = np.pad(luminance, 2)  # a firefly at the border is not its own company
+    bright = np.stack([dark[y + dy, x + dx] for dy in range(5) for dx in range(5)]) > luminance[y, x] / 4
+    alone = bright.sum(axis=0) <= 1 + OUTLIER_COMPANY
+    weight[y[alone], x[alone]] = 0
+    return weight
 
 
 def fill_nearest(out: np.ndarray, valid: np.ndarray) -> int:

@@ -85,6 +85,7 @@ def packed_guide(
         "albedo_floor": g.ALBEDO_FLOOR,
         "outlier_multiple": g.OUTLIER_MULTIPLE,
         "outlier_floor": g.OUTLIER_FLOOR,
+        "outlier_company": g.OUTLIER_COMPANY,
         "kind": g.KINDS["linear"],
         "channels": look.guide_channels,
     }

@@ -16,6 +16,7 @@ from mdenoise.filter import (
     outlier_weight,
     outlier_weight_numpy,
 )
+from mdenoise.guide import OUTLIER_FLOOR, OUTLIER_MULTIPLE
 
 if native_available():
     from mdenoise import _native
@@ -515,6 +516,10 @@ def test_native_refuses_what_would_read_outside():
         {"factor": np.ones((31, 32, 3), np.float32), "divided": [True]},
         {"mask": np.ones((32, 31), bool)},
         {"out": out[..., 0]},
+        {"out": []},
+        {"out": [out[:31]]},
+        {"out": [out.astype(np.float64)]},
+        {"out": out.astype(np.float16)},
     ):
         call = {"layers": [layers], "divided": [False], "factor": None, "mask": None, "out": out} | change
         with pytest.raises(ValueError, match=r"layer|divided|out|factor has shape|mask has shape"):
@@ -536,6 +541,55 @@ def test_other_types_and_strides_are_cast(dtype):
     expected, _ = apply_filter(plain[0], plain[1], plain[2:])
     assert out.dtype == np.float32
     np.testing.assert_array_equal(out, expected)
+
+
+@needs_native
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("columns", "count"), [(300, 3), (301, 9), (37, 3)])
+def test_results_go_where_the_layers_lie(isa, columns, count):
+    """Each layer in its own array, type and strides, of so many layers that rows are cut into strips, and of an image
+    so high that its coarser levels are held in part."""
+    rng = np.random.default_rng(8)
+    h, w, rows = 272, -(-columns // 16) * 16, 265
+    types = ["float32", "float16", "uint16", "uint8", "float16", "float32", "float16", "float32", "float32"][:count]
+    scale = {"float32": 1, "float16": 1, "uint16": 65535, "uint8": 255}
+    layers = [(rng.random((rows, columns, 3)) * scale[name]).astype(name) for name in types]
+    layers[-1] = layers[-1][:, ::-1]
+    layers.append(np.minimum(2 * rng.random((rows, columns, 1)), 1).astype(np.float16))
+    divided = [True] + [False] * count
+    factor = rng.uniform(0.1, 1, (rows, columns, 3)).astype(np.float32)
+    trust, logits = rng.random((h, w), np.float32), make_logits(rng, h, w)
+    planes = np.zeros((h, w, 3 * count + 1), np.float32)
+    planes[:rows, :columns] = np.concatenate([layers[0] / factor, *layers[1:]], axis=2)
+    trust[rows:], trust[:, columns:] = 0, 0
+    expected, expected_valid = (a[:rows, :columns] for a in apply_filter_numpy(planes, trust, logits))
+    outs = [np.zeros((rows, columns, layer.shape[2]), layer.dtype) for layer in layers]
+    for threads in (1, 3):
+        valid = _native.filter(layers, divided, factor, None, trust, logits, outs, threads, isa)
+        np.testing.assert_array_equal(valid.view(bool), expected_valid)
+        for i, out in enumerate(outs):
+            wanted = expected[..., 3 * i : 3 * i + 3] * (factor if i == 0 else 1)
+            if out.dtype.kind == "u":
+                assert np.abs(out - wanted).max() <= 0.5 + 1e-5 * scale[out.dtype.name]
+            else:
+                np.testing.assert_allclose(out, wanted, rtol=6e-4 if out.dtype == np.float16 else 1e-5, atol=1e-5)
+
+
+@needs_native
+@pytest.mark.parametrize("isa", ISAS)
+def test_results_are_rounded_to_halves(isa):
+    """To nearest even, denormals, too; what is beyond the largest half becomes that."""
+    shape = 16, 1024
+    values = np.geomspace(1e-9, 7e4, 2 * 16 * 1024, dtype=np.float32).reshape(*shape, 2)
+    values[0, :4, 0] = 65504, 65519, 1e20, np.float32(2**-14) * np.float32(0.9999)
+    values = np.concatenate([values, -values[..., :1]], axis=2)
+    logits = [np.zeros_like(level) for level in make_logits(np.random.default_rng(9), *shape)]
+    logits[0][:, 12 * 4 : 13 * 4] = 200  # the pixel itself, and nothing else
+    logits[0][:, kernel_filter.BLEND * 4 :] = 200
+    ones, exact, half = np.ones(shape, np.float32), np.zeros_like(values), np.zeros(values.shape, np.float16)
+    for out in (exact, half):
+        _native.filter([values], [False], None, None, ones, tuple(logits), [out], 1, isa)
+    np.testing.assert_array_equal(half, np.clip(exact, -65504, 65504).astype(np.float16))
 
 
 # The bound on single pixels
@@ -576,11 +630,26 @@ def test_median_network_is_proved(isa):
 def test_outlier_weight_bounds_the_pull():
     luminance = np.full((32, 32), 0.5, np.float32)
     luminance[7, 9] = 1e6
+    luminance[7:9, 10:12] = 4e5  # company: more than two others above a quarter of it
     luminance[20, 20] = 0
     r = outlier_weight(luminance)
-    assert r[7, 9] * luminance[7, 9] == pytest.approx(32 * 0.5 + 0.25)
-    r[7, 9] = 1
+    assert r[7, 9] * luminance[7, 9] == pytest.approx(OUTLIER_MULTIPLE * 0.5 + OUTLIER_FLOOR)
+    np.testing.assert_allclose((r * luminance)[7:9, 10:12], OUTLIER_MULTIPLE * 0.5 + OUTLIER_FLOOR)
+    r[7, 9], r[7:9, 10:12] = 1, 1
     assert (r == 1).all()
+
+
+def test_a_pixel_that_stands_alone_is_a_firefly():
+    """Also at the border, where nothing repeats it; with two others it is one still, with three it is not."""
+    for y, x in ((0, 9), (15, 9), (8, 8), (0, 0)):
+        inward = -1 if y == 15 else 1
+        for company in range(4 if x else 1):  # in a corner the median's window is half of what is bright there
+            luminance = np.full((16, 16), 0.5, np.float32)
+            luminance[y, x] = 100
+            for i in range(company):
+                luminance[y + inward * (1 + i // 2), x + inward * (i % 2)] = 26
+            for weight in (outlier_weight, outlier_weight_numpy):
+                assert (weight(luminance)[y, x] == 0) == (company <= 2)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (0, 4)])

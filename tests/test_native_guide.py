@@ -32,6 +32,8 @@ def make_planes(h, w, dtype, guides):
     depth, variance = rng.lognormal(1, 1, (2, h, w)).astype(dtype)
     if h > 8:
         color[5, 7], color[6, 3, 1], albedo[4, 4], normal[2, 2, 0] = np.nan, np.inf, np.nan, -np.inf
+        color[20:24:3, 30:34:3] = 3e4  # three companions each: too bright, but no fireflies
+        color[h // 2, w // 2] = color[-1, -1] = 6e4
         color[8, 8], depth[3, 3], depth[4, 1], variance[1, 1] = 6e4, np.nan, np.inf, np.nan
     aux = {"albedo": albedo, "normal": normal, "depth": depth, "variance": variance}
     return Planes(color, {"color": color}, frozenset({"color"}), **(aux if guides else {}))

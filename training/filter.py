@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mdenoise.filter import _native
-from mdenoise.guide import OUTLIER_FLOOR, OUTLIER_MULTIPLE
+from mdenoise.guide import OUTLIER_COMPANY, OUTLIER_FLOOR, OUTLIER_MULTIPLE
 
 LEVELS = 4
 TAPS = 25
@@ -151,9 +151,16 @@ def apply_filter_torch(layers: Tensor, confidence_in: Tensor, logits: tuple[Tens
 
 
 def outlier_weight_torch(luminance: Tensor, multiple: float = OUTLIER_MULTIPLE, floor: float = OUTLIER_FLOOR) -> Tensor:
-    """(B, 1, H, W) luminance >= 0 -> min(1, t/L), t = multiple * 5x5 median + floor: bounds the pull of one pixel."""
+    """Torch twin of `mdenoise.filter.outlier_weight`, of (B, 1, H, W) luminance."""
     b, _, h, w = luminance.shape
     around = F.unfold(F.pad(luminance, (2, 2, 2, 2), mode="replicate"), 5)  # (B, 25, H*W)
     median = around.kthvalue(13, dim=1).values.reshape(b, 1, h, w)
     limit = multiple * median + floor
-    return torch.where(luminance > limit, limit / luminance.clamp_min(1e-12), torch.ones_like(luminance))
+    weight = torch.where(luminance > limit, limit / luminance.clamp_min(1e-12), torch.ones_like(luminance))
+    image, channel, y, x = torch.nonzero(weight < 1, as_tuple=True)
+    dark = F.pad(luminance, (2, 2, 2, 2))
+    here = luminance[image, channel, y, x] / 4
+    company = sum((dark[image, channel, y + dy, x + dx] > here).int() for dy in range(5) for dx in range(5))
+    alone = company <= 1 + OUTLIER_COMPANY
+    weight[image[alone], channel[alone], y[alone], x[alone]] = 0
+    return weight

@@ -105,6 +105,7 @@ def stream(crops: list[Crops], config: DataConfig, seed: int) -> Iterator[Batch]
         linear = torch.full((b, 1, 1, 1), float(chosen[0].linear))
         bright = (parts["noisy"] * parts["trusted"]).abs().amax(1, keepdim=True)
         bound = outlier_weight_torch(bright) if chosen[0].linear else torch.ones_like(bright)
+        parts["trusted"] = parts["trusted"] * (bound > 0)
         yield Batch(
             **parts,
             linear=linear,

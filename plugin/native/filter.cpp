@@ -1,10 +1,15 @@
 #include "filter.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
-#include <memory>
 #include <new>
+#include <utility>
 #include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "phases.h"
 
@@ -12,33 +17,78 @@ namespace mdenoise {
 namespace {
 
 constexpr ptrdiff_t kMargin = 16;  // zeros between rows; also keeps row strides away from powers of two
+constexpr ptrdiff_t kBeyond = 64;  // read after the last row, and not used
 constexpr ptrdiff_t kRing = 8;     // rows at full resolution that a thread holds: six are needed, eight make a band
+constexpr ptrdiff_t kCache = 160 << 10;  // floats of a ring that the second-level cache holds beside the rest
 constexpr int kBlendEntry = 25, kConfidenceEntry = 26;
 
-// Planes of `height` rows, each of `halves` runs of `width` pixels; zeros around every run, `border` rows of zeros
-// above and below. Full resolution is kept as two runs, even and odd pixels: the order of its unshuffled logits.
-class Planes {
+// Zeros, at the start of a cache line. Large blocks take huge pages where the system has them: of small ones the first
+// touch costs more than all that the filter does to them.
+class Memory {
 public:
-    Planes(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width, ptrdiff_t halves, ptrdiff_t border)
-        : width(width),
-          half_stride(width + kMargin),
-          row_stride(half_stride * halves),
-          plane_stride(row_stride * (height + 2 * border) + kMargin),
-          border_(border),
-          // fresh pages are zero already: unlike a fill, calloc does not write the inside of the planes a second time
-          data_(static_cast<float*>(std::calloc(size_t(plane_stride * count), sizeof(float))), std::free) {
-        if (!data_) throw std::bad_alloc();
+    explicit Memory(size_t count) : bytes_(count * sizeof(float) + 64) {
+#if defined(__linux__)
+        if (bytes_ >= kLarge) {
+            pages_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (pages_ == MAP_FAILED) throw std::bad_alloc();
+            madvise(pages_, bytes_, MADV_HUGEPAGE);
+            return;
+        }
+#endif
+        pages_ = std::calloc(bytes_, 1);
+        if (!pages_) throw std::bad_alloc();
     }
-
-    float* row(ptrdiff_t plane, ptrdiff_t y, ptrdiff_t half = 0) {
-        return data_.get() + plane * plane_stride + (y + border_) * row_stride + half * half_stride + kMargin;
+    ~Memory() {
+#if defined(__linux__)
+        if (pages_ && bytes_ >= kLarge) {
+            munmap(pages_, bytes_);
+            return;
+        }
+#endif
+        std::free(pages_);
     }
+    Memory(Memory&& other) noexcept : bytes_(other.bytes_), pages_(std::exchange(other.pages_, nullptr)) {}
+    Memory& operator=(Memory&&) = delete;
 
-    ptrdiff_t width, half_stride, row_stride, plane_stride;
+    float* get() const { return static_cast<float*>(pages_) + (64 - reinterpret_cast<uintptr_t>(pages_) % 64) % 64 / sizeof(float); }
 
 private:
-    ptrdiff_t border_;
-    std::unique_ptr<float, void (*)(void*)> data_;
+    static constexpr size_t kLarge = size_t(4) << 20;
+    size_t bytes_;
+    void* pages_;
+};
+
+// Planes of which the last `held` rows are kept, each `halves` runs of `width` pixels with zeros around. Full resolution
+// is kept as two runs, even and odd pixels: the order of its unshuffled logits.
+class Planes {
+public:
+    Planes(ptrdiff_t count, ptrdiff_t held, ptrdiff_t width, ptrdiff_t halves)
+        : half_stride((width + 15) / 16 * 16 + kMargin),
+          row_stride(half_stride * halves),
+          plane_stride(row_stride * held + kMargin),
+          held_(held),
+          data_(size_t(plane_stride * count + kBeyond)) {}
+
+    float* row(ptrdiff_t plane, ptrdiff_t y, ptrdiff_t half = 0) {
+        return data_.get() + plane * plane_stride + slot(y) * row_stride + half * half_stride + kMargin;
+    }
+
+    // From row y, and column x of run `half`, to the 25 pixels around it. Columns alternate between two runs.
+    void taps(ptrdiff_t y, ptrdiff_t half, ptrdiff_t (&offset)[kTaps]) const {
+        for (int k = 0; k < kTaps; ++k) {
+            const ptrdiff_t row = (slot(y + k / 5 - 2) - slot(y)) * row_stride, column = half + k % 5 - 2;
+            const bool one = half_stride == row_stride;
+            offset[k] = row + (one ? column : ((column + 4) & 1) * half_stride + (column + 4) / 2 - 2 - half * half_stride);
+        }
+    }
+
+    ptrdiff_t half_stride, row_stride, plane_stride;
+
+private:
+    ptrdiff_t slot(ptrdiff_t y) const { return (y + held_) % held_; }
+
+    ptrdiff_t held_;
+    Memory data_;
 };
 
 struct Level {
@@ -47,142 +97,214 @@ struct Level {
     Planes result;  // the layers blended up to this level, 0 where invalid; then validity
 };
 
-// What one thread needs: rows at full resolution, upsampled coarse rows, a block of logits, a block of results.
-struct Scratch {
-    Scratch(ptrdiff_t planes, ptrdiff_t width)
-        : full(planes, kRing, width, 2, 0),
-          stride(width + kMargin),
-          rows(size_t(4 * planes * stride)),
-          single(size_t(13 * stride)),
-          logits(size_t(4 * (kTaps + 2) * kBlock)),
-          fine(size_t(planes * kBlock)) {}
-    float* row(int set, ptrdiff_t planes) { return rows.data() + set * planes * stride; }
+// Channels that are read, filtered and written together: the three of an image, or up to three others.
+struct Group {
+    ptrdiff_t first, count;
+    bool pairs_in, pairs_out;  // side by side without gaps, as float or half
+};
 
+// What one thread needs: a strip of rows at full resolution, rows of a coarser level, a block of logits and kernels.
+struct Scratch {
+    Scratch(ptrdiff_t planes, ptrdiff_t strip, ptrdiff_t coarse_width)
+        : full(planes, kRing, strip, 2),
+          stride((std::max(strip, coarse_width) + 2 * kMargin + 15) / 16 * 16),
+          rows(size_t(kLines * stride)),
+          coarse(size_t(planes * stride)),
+          logits(size_t(4 * (kTaps + 2) * kBlock)),
+          kernels(4) {}
+    float* line(int i) { return rows.get() + i * stride; }
+
+    static constexpr int kLines = 22;
     Planes full;
     ptrdiff_t stride;
-    std::vector<float> rows, single, logits, fine;
+    Memory rows, coarse, logits;
+    std::vector<Kernels> kernels;  // of the four pixels of a cell
 };
 
 class Filter {
 public:
     Filter(const FilterInput& in, const Rows& rows, int threads, const FilterOutput& out)
         : in(in), rows(rows), out(out), layers(in.layer_count), planes(in.layer_count + 1), half_w(in.width / 2) {
+        for (ptrdiff_t l = 0; l < layers;) {
+            groups.push_back(group(l));
+            l += groups.back().count;
+        }
+        slab = std::min(in.height, std::max<ptrdiff_t>(128, 16 * threads));
         levels.reserve(kLevels - 1);
         for (int l = 1; l < kLevels; ++l) {
-            const ptrdiff_t h = in.height >> l, w = in.width >> l;
-            levels.push_back({h, w, Planes(planes, h, w, 1, 2), Planes(planes, h, w, 1, 2)});
+            const ptrdiff_t h = in.height >> l, w = in.width >> l, held = (slab >> l) + 16;
+            levels.push_back({h, w, Planes(planes, held, w, 1), Planes(planes, held, w, 1)});
         }
+        const ptrdiff_t fits = kCache / (2 * kRing * planes) / kBlock * kBlock;
+        strip = std::min(half_w, std::max<ptrdiff_t>(fits, 2 * kBlock));
         scratch.reserve(size_t(threads));
-        for (int i = 0; i < threads; ++i) scratch.emplace_back(planes, half_w);
+        for (int i = 0; i < threads; ++i) scratch.emplace_back(planes, strip, half_w);
     }
 
     void run(int threads) {
         std::vector<Phase> phases;
-        // Eight rows make one row of the coarsest level, so bands of eight need nothing of their neighbours.
-        phases.push_back({in.height / 8, [&](int worker, ptrdiff_t band) { pool_band(scratch[size_t(worker)], band); }});
-        for (int l = kLevels - 1; l >= 1; --l)
-            phases.push_back({in.height >> l, [&, l](int worker, ptrdiff_t y) { coarse_row(scratch[size_t(worker)], l, y); }});
-        // Every band reads four rows of its neighbours once more: long bands, but several for each thread.
-        const ptrdiff_t pairs = (in.rows + 1) / 2, count = std::min<ptrdiff_t>(pairs, 4 * threads);
-        const ptrdiff_t band = std::max<ptrdiff_t>(8, (pairs + count - 1) / count);
-        phases.push_back({(pairs + band - 1) / band, [&, band, pairs](int worker, ptrdiff_t item) {
-            fine_band(scratch[size_t(worker)], item * band, std::min(pairs, item * band + band));
-        }});
+        const ptrdiff_t strips = (half_w + strip - 1) / strip;
+        auto in_strips = [&](ptrdiff_t items, auto work) {
+            phases.push_back({items * strips, [this, work, strips](int worker, ptrdiff_t item) {
+                const ptrdiff_t x = item % strips * strip;
+                work(scratch[size_t(worker)], item / strips, x, std::min(strip, half_w - x));
+            }});
+        };
+        // Slab after slab of rows, so that of coarser levels, too, only some rows are held. A level's row needs two
+        // rows around it and, of the coarser one's, the next; so each lags behind what has been pooled so far.
+        ptrdiff_t pooled = 0, done[kLevels] = {};
+        while (pooled < in.height) {
+            const ptrdiff_t from = pooled, to = pooled = std::min(in.height, pooled + slab);
+            const bool last = to == in.height;
+            // Eight rows make one row of the coarsest level, so bands of eight need nothing of their neighbours.
+            in_strips((to - from) / 8, [this, from](Scratch& s, ptrdiff_t band, ptrdiff_t x, ptrdiff_t n) {
+                pool_band(s, from / 8 + band, x, n);
+            });
+            ptrdiff_t coarser = 0;  // rows of the coarser level that are done
+            for (int l = kLevels - 1; l >= 1; --l) {
+                const ptrdiff_t first = done[l], lag = (to >> l) - 2;
+                coarser = last ? in.height >> l : std::max(first, l == kLevels - 1 ? lag : std::min(lag, 2 * coarser - 1));
+                done[l] = coarser;
+                phases.push_back({coarser - first, [this, l, first](int worker, ptrdiff_t y) {
+                    coarse_row(scratch[size_t(worker)], l, first + y);
+                }});
+            }
+            const ptrdiff_t all = (in.rows + 1) / 2, first = done[0];
+            const ptrdiff_t end = last ? all : std::min(all, std::max(first, (2 * coarser - 1) / 2));
+            done[0] = end;
+            // Every band reads two pairs of rows of its neighbours once more: long bands, but several for each thread.
+            const ptrdiff_t parts = threads == 1 ? 1 : (4 * threads + strips - 1) / strips;
+            const ptrdiff_t band = std::max<ptrdiff_t>(8, (end - first + parts - 1) / parts);
+            in_strips((end - first + band - 1) / band, [this, first, end, band](Scratch& s, ptrdiff_t item, ptrdiff_t x, ptrdiff_t n) {
+                fine_band(s, first + item * band, std::min(end, first + item * band + band), x, n);
+            });
+        }
         run_phases(phases, threads);
     }
 
 private:
-    // Three layers that are the channels of one image, without gaps.
-    bool image(ptrdiff_t l) const {
-        if (l + 3 > layers) return false;
-        const Source *a = in.layers + l, *b = a + 1, *c = a + 2;
-        const ptrdiff_t size = a->type == Type::f32 ? 4 : 2;
-        auto after = [&](const Source* s, ptrdiff_t channel) {
-            return s->type == a->type && s->row_stride == a->row_stride && s->pixel_stride == 3 * size &&
-                   static_cast<const char*>(s->data) == static_cast<const char*>(a->data) + channel * size;
+    Group group(ptrdiff_t first) const {
+        if (first + 3 <= layers && side_by_side(in.layers + first))
+            return {first, 3, true, side_by_side(out.layers + first)};
+        ptrdiff_t count = 1;
+        while (count < 3 && first + count < layers && !(first + count + 3 <= layers && side_by_side(in.layers + first + count)))
+            ++count;
+        return {first, count, false, false};
+    }
+
+    template <class Channel>
+    static bool side_by_side(const Channel* c) {
+        const ptrdiff_t size = c[0].type == Type::f32 ? 4 : 2;
+        auto follows = [&](ptrdiff_t i) {
+            return c[i].type == c[0].type && c[i].row_stride == c[0].row_stride && c[i].pixel_stride == 3 * size &&
+                   static_cast<const char*>(c[i].data) == static_cast<const char*>(c[0].data) + i * size;
         };
-        return (a->type == Type::f32 || a->type == Type::f16) && after(a, 0) && after(b, 1) && after(c, 2);
+        return (c[0].type == Type::f32 || c[0].type == Type::f16) && follows(0) && follows(1) && follows(2);
     }
 
-    // Three channels of row y of an image without gaps, its even pixels to to[0..2], its odd ones to to[3..5].
-    void read_image(const void* from, Type type, float* const to[6]) {
-        const ptrdiff_t pairs = in.columns / 2, size = type == Type::f32 ? 4 : 2;
+    // Three channels of cells `first` to `first + n` of an image row without gaps: even pixels to to[0..2], odd ones to
+    // to[3..5]. Of a last cell that has but one pixel inside the image that is read alone.
+    void read_image(const void* row, Type type, ptrdiff_t first, ptrdiff_t n, float* const to[6]) {
+        const ptrdiff_t size = type == Type::f32 ? 4 : 2, pairs = std::clamp<ptrdiff_t>(in.columns / 2 - first, 0, n);
+        const char* from = static_cast<const char*>(row) + first * 6 * size;
         rows.load_pairs(pairs, from, type, to);
-        const char* last = static_cast<const char*>(from) + pairs * 6 * size;
-        for (ptrdiff_t c = 0; in.columns % 2 && c < 3; ++c) rows.load(1, last + c * size, size, type, to[c] + pairs);
+        if (pairs < n && first + pairs == in.columns / 2 && in.columns % 2)
+            for (ptrdiff_t c = 0; c < 3; ++c) rows.load(1, from + (pairs * 6 + c) * size, size, type, to[c] + pairs);
     }
 
-    // Confidence and weighed layers of row y into its place in the ring; zeros outside the image.
-    void read_row(Scratch& s, ptrdiff_t y) {
-        const ptrdiff_t slot = y & (kRing - 1);
-        const Logits& logits = in.logits[0];
-        float *logit = s.single.data(), *values[6], *factors[6];
-        for (int i = 0; i < 6; ++i) values[i] = logit + (1 + i) * s.stride, factors[i] = logit + (7 + i) * s.stride;
-        ptrdiff_t count[2];
-        for (ptrdiff_t dx = 0; dx < 2; ++dx) {
-            const ptrdiff_t n = count[dx] = y < 0 || y >= in.rows ? 0 : std::min(half_w, (in.columns - dx + 1) / 2);
+    // Cells inside the image of row y and half dx, of `n` from cell `first`.
+    ptrdiff_t inside(ptrdiff_t y, ptrdiff_t dx, ptrdiff_t first, ptrdiff_t n) const {
+        return y < 0 || y >= in.rows ? 0 : std::clamp<ptrdiff_t>((in.columns - dx + 1) / 2 - first, 0, n);
+    }
+
+    // Confidence and weighed layers of a pair of rows into their places in the ring, of `n` cells from cell `x` and
+    // `halo` cells on either side; zeros outside the image.
+    void read_pair(Scratch& s, ptrdiff_t pair, ptrdiff_t x, ptrdiff_t n, ptrdiff_t halo) {
+        const ptrdiff_t first = std::max<ptrdiff_t>(0, x - halo), cells = std::min(half_w, x + n + halo) - first;
+        const ptrdiff_t at = first - x;  // of the first cell in the ring
+        float *logit[4], *values[6], *factors[6], *shown[6];
+        for (int i = 0; i < 4; ++i) logit[i] = s.line(i);
+        for (int i = 0; i < 6; ++i) values[i] = s.line(4 + i), factors[i] = s.line(10 + i), shown[i] = s.line(16 + i);
+        if (pair >= 0 && 2 * pair < in.rows) confidences(pair, first, cells, logit);
+        for (ptrdiff_t y = 2 * pair; y < 2 * pair + 2; ++y) {
+            const ptrdiff_t count[2] = {inside(y, 0, first, cells), inside(y, 1, first, cells)};
             for (ptrdiff_t p = 0; p < planes; ++p) {
-                float* row = s.full.row(p, slot, dx);
-                std::fill(row + n, row + half_w, 0.0f);
-            }
-            if (n == 0) continue;
-            const ptrdiff_t channel = kConfidenceEntry * 4 + (y & 1) * 2 + dx;
-            const float* here = logit;
-            if (logits.interleaved) {
-                const ptrdiff_t size = logits.type == Type::bf16 ? 2 : 4, step = logits.channels * size;
-                rows.load(n, static_cast<const char*>(logits.data) + (y / 2) * half_w * step + channel * size, step,
-                          logits.type, logit);
-            } else {
-                here = static_cast<const float*>(logits.data) + (channel * (in.height / 2) + y / 2) * half_w;
-            }
-            rows.confide(n, in.trust + y * in.width + dx, in.mask ? in.mask + y * in.columns + dx : nullptr, here,
-                         s.full.row(0, slot, dx));
-        }
-        if (y < 0 || y >= in.rows) return;
-        if (in.factor) read_image(in.factor + y * in.columns * 3, Type::f32, factors);
-        for (ptrdiff_t l = 0; l < layers;) {
-            const ptrdiff_t channels = image(l) ? 3 : 1;
-            const char* from = static_cast<const char*>(in.layers[l].data) + y * in.layers[l].row_stride;
-            if (channels == 3) read_image(from, in.layers[l].type, values);
-            for (ptrdiff_t dx = 0; dx < 2; ++dx) {
-                for (ptrdiff_t c = 0; c < channels; ++c) {
-                    const Source& source = in.layers[l + c];
-                    if (channels == 1)
-                        rows.load(count[dx], from + dx * source.pixel_stride, 2 * source.pixel_stride, source.type,
-                                  values[dx * 3]);
-                    rows.weigh(count[dx], s.full.row(0, slot, dx), values[dx * 3 + c],
-                               source.factor < 0 ? nullptr : factors[dx * 3 + source.factor],
-                               s.full.row(l + c + 1, slot, dx));
+                for (ptrdiff_t dx = 0; dx < 2; ++dx) {
+                    float* row = s.full.row(p, y, dx);
+                    std::fill(row - halo, row + at, 0.0f);
+                    std::fill(row + at + count[dx], row + n + halo, 0.0f);
                 }
             }
-            l += channels;
+            if (count[0] == 0) continue;
+            if (in.factor) read_image(in.factor + y * in.columns * 3, Type::f32, first, cells, factors);
+            for (ptrdiff_t dx = 0; dx < 2; ++dx) {
+                const ptrdiff_t column = 2 * first + dx;
+                float* confidence = s.full.row(0, y, dx) + at;
+                rows.confide(count[dx], in.trust + y * in.width + column, in.mask ? in.mask + y * in.columns + column : nullptr,
+                             logit[2 * (y & 1) + dx], confidence);
+                for (int i = 3 * int(dx); in.factor && i < 3 * int(dx) + 3; ++i)
+                    rows.divide(count[dx], confidence, factors[i], shown[i]);
+            }
+            for (const Group& g : groups) {
+                const Source* source = in.layers + g.first;
+                auto row = [&](ptrdiff_t c) { return static_cast<const char*>(source[c].data) + y * source[c].row_stride; };
+                if (g.pairs_in) read_image(row(0), source->type, first, cells, values);
+                for (ptrdiff_t dx = 0; dx < 2; ++dx) {
+                    for (ptrdiff_t c = 0; c < g.count; ++c) {
+                        float* value = values[dx * 3 + c];
+                        const ptrdiff_t pixel = source[c].pixel_stride;
+                        if (!g.pairs_in)
+                            rows.load(count[dx], row(c) + (2 * first + dx) * pixel, 2 * pixel, source[c].type, value);
+                        const float* confidence = s.full.row(0, y, dx) + at;
+                        rows.weigh(count[dx], source[c].factor < 0 ? confidence : shown[dx * 3 + source[c].factor], value,
+                                   s.full.row(g.first + c + 1, y, dx) + at);
+                    }
+                }
+            }
         }
     }
 
-    void pool_band(Scratch& s, ptrdiff_t band) {
-        for (ptrdiff_t y = band * 8; y < band * 8 + 8; ++y) read_row(s, y);
+    // The network's confidence of the four pixels of `n` cells: a row of each, or a pointer to where it lies.
+    void confidences(ptrdiff_t pair, ptrdiff_t first, ptrdiff_t n, float* (&to)[4]) {
+        const Logits& logits = in.logits[0];
+        if (logits.interleaved) {
+            const ptrdiff_t size = logits.type == Type::bf16 ? 2 : 4, step = logits.channels * size;
+            rows.quads(n, static_cast<const char*>(logits.data) + (pair * half_w + first) * step + kConfidenceEntry * 4 * size,
+                       step, logits.type, to);
+            return;
+        }
+        for (int i = 0; i < 4; ++i) {
+            const ptrdiff_t channel = kConfidenceEntry * 4 + i;
+            const float* from = static_cast<const float*>(logits.data) + (channel * (in.height / 2) + pair) * half_w + first;
+            std::copy(from, from + n, to[i]);
+        }
+    }
+
+    void pool_band(Scratch& s, ptrdiff_t band, ptrdiff_t x, ptrdiff_t n) {
+        for (ptrdiff_t pair = band * 4; pair < band * 4 + 4; ++pair) read_pair(s, pair, x, n, 0);
         for (ptrdiff_t p = 0; p < planes; ++p) {
+            for (int l = 1; l < kLevels && band == in.height / 8 - 1; ++l) {  // below the image
+                Level& level = levels[size_t(l - 1)];
+                for (ptrdiff_t y = level.height; y < level.height + 2; ++y)
+                    std::fill_n(level.pooled.row(p, y) + (x >> (l - 1)), n >> (l - 1), 0.0f);
+            }
             for (ptrdiff_t i = 0; i < 4; ++i)
-                rows.pool(half_w, 1, s.full.row(p, 2 * i, 0), s.full.row(p, 2 * i, 1), s.full.row(p, 2 * i + 1, 0),
-                          s.full.row(p, 2 * i + 1, 1), levels[0].pooled.row(p, band * 4 + i));
+                rows.pool(n, 1, s.full.row(p, 2 * i, 0), s.full.row(p, 2 * i, 1), s.full.row(p, 2 * i + 1, 0),
+                          s.full.row(p, 2 * i + 1, 1), levels[0].pooled.row(p, band * 4 + i) + x);
             for (int l = 1; l < kLevels - 1; ++l) {
                 Planes& finer = levels[size_t(l - 1)].pooled;
-                Level& level = levels[size_t(l)];
                 for (ptrdiff_t i = band << (2 - l); i < (band + 1) << (2 - l); ++i) {
-                    const float *above = finer.row(p, 2 * i), *below = finer.row(p, 2 * i + 1);
-                    rows.pool(level.width, 2, above, above + 1, below, below + 1, level.pooled.row(p, i));
+                    const float *above = finer.row(p, 2 * i) + (x >> (l - 1)), *below = finer.row(p, 2 * i + 1) + (x >> (l - 1));
+                    rows.pool(n >> l, 2, above, above + 1, below, below + 1, levels[size_t(l)].pooled.row(p, i) + (x >> l));
                 }
             }
         }
     }
 
-    // The two coarse rows nearest to fine row y, upsampled to its even and odd pixels.
-    void upsample(Level& coarse, ptrdiff_t y, float* even, float* odd, ptrdiff_t stride) {
+    // Of the two rows of a coarser level next to fine row y: the nearest, and the one after it.
+    static std::pair<ptrdiff_t, ptrdiff_t> nearest_rows(const Level& coarse, ptrdiff_t y) {
         const ptrdiff_t nearest = y / 2;
-        const ptrdiff_t next = std::clamp<ptrdiff_t>(y & 1 ? nearest + 1 : nearest - 1, 0, coarse.height - 1);
-        for (ptrdiff_t p = 0; p < planes; ++p)
-            rows.upsample(coarse.width, coarse.result.row(p, nearest), coarse.result.row(p, next), even + p * stride,
-                          odd + p * stride);
+        return {nearest, std::clamp<ptrdiff_t>(y & 1 ? nearest + 1 : nearest - 1, 0, coarse.height - 1)};
     }
 
     // Logits of `n` cells from column x of row y: the first channel, and the distance from one to the next.
@@ -196,31 +318,37 @@ private:
         *stride = kBlock;
         const ptrdiff_t size = logits.type == Type::bf16 ? 2 : 4;
         rows.unpack(n, logits.channels, static_cast<const char*>(logits.data) + (y * width + x) * logits.channels * size,
-                    logits.type, s.logits.data());
-        return s.logits.data();
+                    logits.type, s.logits.get());
+        return s.logits.get();
     }
 
     void coarse_row(Scratch& s, int l, ptrdiff_t y) {
         Level& level = levels[size_t(l - 1)];
         const ptrdiff_t w = level.width;
+        const bool blended = l < kLevels - 1;
         ptrdiff_t tap_offset[kTaps];
-        for (int k = 0; k < kTaps; ++k) tap_offset[k] = (k / 5 - 2) * level.pooled.row_stride + k % 5 - 2;
-        float *result = level.result.row(0, y), *result_valid = level.result.row(layers, y);
-        float *even = s.row(0, planes), *odd = s.row(1, planes), *coarse = s.row(2, planes);
-        if (l < kLevels - 1) {
-            upsample(levels[size_t(l)], y, even, odd, s.stride);
-            for (ptrdiff_t p = 0; p < planes; ++p)
-                rows.interleave(w / 2, even + p * s.stride, odd + p * s.stride, coarse + p * s.stride);
+        level.pooled.taps(y, 0, tap_offset);
+        float* valid = level.result.row(layers, y);
+        if (blended) {
+            Level& coarse = levels[size_t(l)];
+            const auto [nearest, next] = nearest_rows(coarse, y);
+            for (ptrdiff_t p = 0; p < planes; ++p) {
+                rows.upsample(coarse.width, coarse.result.row(p, nearest), coarse.result.row(p, next), s.line(0), s.line(1));
+                rows.interleave(w / 2, s.line(0), s.line(1), s.coarse.get() + p * s.stride);
+            }
         }
+        Kernels& kernels = s.kernels[0];
         for (ptrdiff_t x = 0; x < w; x += kBlock) {
             const ptrdiff_t n = std::min(kBlock, w - x);
             ptrdiff_t stride;
-            const float* logits = block(s, l, y, x, n, &stride);
-            rows.gather(n, logits, stride, level.pooled.row(0, y) + x, level.pooled.plane_stride, tap_offset, layers,
-                        result + x, level.result.plane_stride, result_valid + x);
-            if (l < kLevels - 1)
-                rows.blend(n, logits + kBlendEntry * stride, layers, coarse + x, s.stride, coarse + layers * s.stride + x,
-                           result + x, level.result.plane_stride, result_valid + x);
+            const float *logits = block(s, l, y, x, n, &stride), *coarse = s.coarse.get() + x;
+            rows.kernels(n, logits, stride, level.pooled.row(0, y) + x, tap_offset, kernels);
+            if (blended) rows.shares(n, logits + kBlendEntry * stride, coarse + layers * s.stride, kernels);
+            std::copy(kernels.valid, kernels.valid + n, valid + x);
+            for (const Group& g : groups)
+                rows.gather(n, kernels, level.pooled.row(g.first + 1, y) + x, level.pooled.plane_stride, tap_offset, g.count,
+                            blended ? coarse + g.first * s.stride : nullptr, s.stride, level.result.row(g.first, y) + x,
+                            level.result.plane_stride);
         }
         for (ptrdiff_t p = 0; p < planes; ++p) {  // edges repeat for the next upsampling
             float* row = level.result.row(p, y);
@@ -229,70 +357,86 @@ private:
         }
     }
 
-    // Pairs of rows, the height of a cell, from `first` to before `last`.
-    void fine_band(Scratch& s, ptrdiff_t first, ptrdiff_t last) {
-        ptrdiff_t read = 2 * first - 2;
+    // Pairs of rows, the height of a cell, from `first` to before `last`, of `n` cells from cell `x`.
+    void fine_band(Scratch& s, ptrdiff_t first, ptrdiff_t last, ptrdiff_t x, ptrdiff_t n) {
+        ptrdiff_t read = first - 1;
         for (ptrdiff_t pair = first; pair < last; ++pair) {
-            for (; read < 2 * pair + 4; ++read) read_row(s, read);
-            for (ptrdiff_t dy = 0; dy < 2; ++dy)
-                upsample(levels[0], 2 * pair + dy, s.row(int(2 * dy), planes), s.row(int(2 * dy + 1), planes), s.stride);
-            const ptrdiff_t cells = (in.columns + 1) / 2;
-            for (ptrdiff_t x = 0; x < cells; x += kBlock) {
-                ptrdiff_t stride;
-                const ptrdiff_t n = std::min(kBlock, half_w - x);  // beyond the image, too, so that vectors are full
-                const float* logits = block(s, 0, pair, x, n, &stride);
-                for (ptrdiff_t dy = 0; dy < 2 && 2 * pair + dy < in.rows; ++dy)
-                    for (ptrdiff_t dx = 0; dx < 2; ++dx)
-                        fine_block(s, 2 * pair + dy, dx, x, n, logits + (2 * dy + dx) * stride, 4 * stride);
+            for (; read < pair + 2; ++read) read_pair(s, read, x, n, 1);
+            const ptrdiff_t end = std::min(x + n, (in.columns + 1) / 2);
+            for (ptrdiff_t cell = x; cell < end; cell += kBlock)  // beyond the image, too, so that vectors are full
+                fine_block(s, pair, cell, std::min(kBlock, x + n - cell), cell - x);
+        }
+    }
+
+    // The pixels of `n` cells from cell `x` on, which lies at `at` in the ring.
+    void fine_block(Scratch& s, ptrdiff_t pair, ptrdiff_t x, ptrdiff_t n, ptrdiff_t at) {
+        ptrdiff_t stride, tap_offset[4][kTaps];
+        const float* logits = block(s, 0, pair, x, n, &stride);
+        Planes& coarse = levels[0].result;
+        float* const upsampled = s.line(0);  // three planes, even and odd pixels
+        alignas(64) float factors[2][6 * kBlock];
+        for (ptrdiff_t dy = 0; dy < 2 && 2 * pair + dy < in.rows; ++dy) {
+            const ptrdiff_t y = 2 * pair + dy;
+            const auto [nearest, next] = nearest_rows(levels[0], y);
+            rows.upsample(n, coarse.row(layers, nearest) + x, coarse.row(layers, next) + x, upsampled, upsampled + kBlock);
+            for (ptrdiff_t dx = 0; dx < 2; ++dx) {
+                const ptrdiff_t sub = 2 * dy + dx, count = inside(y, dx, x, n);
+                s.full.taps(y, dx, tap_offset[sub]);
+                Kernels& kernels = s.kernels[size_t(sub)];
+                rows.kernels(n, logits + sub * stride, 4 * stride, s.full.row(0, y, dx) + at, tap_offset[sub], kernels);
+                rows.shares(n, logits + (4 * kBlendEntry + sub) * stride, upsampled + dx * kBlock, kernels);
+                unsigned char* valid = out.valid + y * in.columns + 2 * x + dx;
+                for (ptrdiff_t j = 0; j < count; ++j) valid[2 * j] = kernels.valid[j] > 0.0f;
+            }
+            if (in.factor) {
+                float* to[6];
+                for (int i = 0; i < 6; ++i) to[i] = factors[dy] + i * kBlock;
+                read_image(in.factor + y * in.columns * 3, Type::f32, x, inside(y, 0, x, n), to);
+            }
+        }
+        for (const Group& g : groups) {
+            const Source* source = in.layers + g.first;
+            for (ptrdiff_t dy = 0; dy < 2 && 2 * pair + dy < in.rows; ++dy) {
+                const ptrdiff_t y = 2 * pair + dy;
+                const auto [nearest, next] = nearest_rows(levels[0], y);
+                for (ptrdiff_t c = 0; c < g.count; ++c)
+                    rows.upsample(n, coarse.row(g.first + c, nearest) + x, coarse.row(g.first + c, next) + x,
+                                  upsampled + c * kBlock, upsampled + (3 + c) * kBlock);
+                alignas(64) float values[6 * kBlock];
+                for (ptrdiff_t dx = 0; dx < 2; ++dx) {
+                    float* fine = values + dx * 3 * kBlock;
+                    rows.gather(n, s.kernels[size_t(2 * dy + dx)], s.full.row(g.first + 1, y, dx) + at, s.full.plane_stride,
+                                tap_offset[2 * dy + dx], g.count, upsampled + dx * 3 * kBlock, kBlock, fine, kBlock);
+                    for (ptrdiff_t c = 0; c < g.count; ++c)
+                        if (source[c].factor >= 0)
+                            rows.multiply(n, factors[dy] + (dx * 3 + source[c].factor) * kBlock, fine + c * kBlock);
+                }
+                write(g, y, x, n, values);
             }
         }
     }
 
-    // Every second pixel of row y, from cell x on.
-    void fine_block(Scratch& s, ptrdiff_t y, ptrdiff_t dx, ptrdiff_t x, ptrdiff_t n, const float* logits,
-                    ptrdiff_t logit_stride) {
-        const ptrdiff_t slot = y & (kRing - 1);
-        ptrdiff_t tap_offset[kTaps];
-        for (int k = 0; k < kTaps; ++k) {
-            const ptrdiff_t row = ((y + k / 5 - 2) & (kRing - 1)) - slot;
-            const ptrdiff_t column = dx + k % 5 + 2;  // 4 more than the tap's, to keep the division positive
-            tap_offset[k] = row * s.full.row_stride + (column & 1) * s.full.half_stride + column / 2 - 2;
-        }
-        float *fine = s.fine.data(), *fine_valid = fine + layers * kBlock;
-        float* coarse = s.row(int(2 * (y & 1) + dx), planes) + x;
-        rows.gather(n, logits, logit_stride, s.full.row(0, slot) + x, s.full.plane_stride, tap_offset, layers, fine, kBlock,
-                    fine_valid);
-        rows.blend(n, logits + kBlendEntry * logit_stride, layers, coarse, s.stride, coarse + layers * s.stride, fine,
-                   kBlock, fine_valid);
-        const ptrdiff_t inside = std::min(n, (in.columns - dx + 1) / 2 - x), column = 2 * x + dx;
-        alignas(64) float factors[3][kBlock];
-        for (int i = 0; i < 3 && in.factor; ++i)
-            rows.load(inside, in.factor + (y * in.columns + column) * 3 + i, 6 * ptrdiff_t(sizeof(float)), Type::f32,
-                      factors[i]);
-        float* to = out.data + y * out.row_stride + column * out.pixel_stride;
-        for (ptrdiff_t l = 0; l < layers;) {
-            const Source* source = in.layers + l;
-            const bool three = l + 3 <= layers && out.layer_stride == 1;
-            if (three && source[0].factor < 0 && source[1].factor < 0 && source[2].factor < 0) {
-                rows.store_three(inside, fine + l * kBlock, nullptr, to + l, 2 * out.pixel_stride);
-                l += 3;
-            } else if (three && source[0].factor == 0 && source[1].factor == 1 && source[2].factor == 2) {
-                rows.store_three(inside, fine + l * kBlock, factors[0], to + l, 2 * out.pixel_stride);
-                l += 3;
-            } else {
-                rows.store(inside, fine + l * kBlock, source->factor < 0 ? nullptr : factors[source->factor],
-                           to + l * out.layer_stride, 2 * out.pixel_stride);
-                l += 1;
-            }
-        }
-        unsigned char* valid = out.valid + y * in.columns + column;
-        for (ptrdiff_t j = 0; j < inside; ++j) valid[2 * j] = fine_valid[j] > 0.0f;
+    // Row y of a group's pixels of `n` cells from cell `x` on: even pixels' channels kBlock apart, then odd ones'.
+    void write(const Group& g, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n, const float* values) {
+        const Target* target = out.layers + g.first;
+        auto to = [&](ptrdiff_t c, ptrdiff_t column) {
+            return static_cast<char*>(target[c].data) + y * target[c].row_stride + column * target[c].pixel_stride;
+        };
+        const ptrdiff_t pairs = g.pairs_out ? std::clamp<ptrdiff_t>(in.columns / 2 - x, 0, n) : 0;
+        if (pairs > 0) rows.store_pairs(pairs, values, target->type, to(0, 2 * x));
+        for (ptrdiff_t dx = 0; dx < 2; ++dx)
+            for (ptrdiff_t c = 0, rest = inside(y, dx, x, n) - pairs; c < g.count && rest > 0; ++c)
+                rows.store(rest, values + (dx * 3 + c) * kBlock + pairs, target[c].type, to(c, 2 * (x + pairs) + dx),
+                           2 * target[c].pixel_stride);
     }
 
     const FilterInput& in;
     const Rows& rows;
     const FilterOutput& out;
     const ptrdiff_t layers, planes, half_w;
+    ptrdiff_t slab;   // rows that are pooled in one go
+    ptrdiff_t strip;  // cells of a thread's rows: the second-level cache shall hold them, of however many layers
+    std::vector<Group> groups;
     std::vector<Level> levels;  // 1/2, 1/4, 1/8
     std::vector<Scratch> scratch;
 };

@@ -36,11 +36,16 @@ struct FilterInput {
     Logits logits[kLevels];     // 108 or more channels at 1/2, 26 at 1/2, 26 at 1/4, 25 at 1/8
 };
 
-// Where results go, in floats from one row, pixel and layer to the next; valid: (rows, columns), 1 or 0.
+// Where a channel goes, in the same way; `type` is not bf16.
+struct Target {
+    void* data;
+    Type type;
+    ptrdiff_t row_stride, pixel_stride;
+};
+
 struct FilterOutput {
-    float* data;
-    ptrdiff_t row_stride, pixel_stride, layer_stride;
-    unsigned char* valid;
+    const Target* layers;
+    unsigned char* valid;  // (rows, columns), 1 or 0
 };
 
 // Throws std::bad_alloc.

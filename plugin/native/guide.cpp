@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "phases.h"
@@ -15,6 +16,16 @@ int limited(int threads, ptrdiff_t items) { return int(std::max<ptrdiff_t>(1, st
 
 void load_row(const Source& source, const Rows& rows, ptrdiff_t y, ptrdiff_t n, float* to) {
     rows.load(n, static_cast<const char*>(source.data) + y * source.row_stride, source.pixel_stride, source.type, to);
+}
+
+// Whether no more than `company` others of the 5x5 around (y, x) exceed a quarter of its brightness.
+bool alone(const float* luminance, ptrdiff_t height, ptrdiff_t width, ptrdiff_t y, ptrdiff_t x, int company) {
+    const float quarter = luminance[y * width + x] / 4.0f;
+    int bright = -1;  // without itself
+    for (ptrdiff_t i = std::max<ptrdiff_t>(0, y - 2); i < std::min(height, y + 3); ++i)
+        for (ptrdiff_t j = std::max<ptrdiff_t>(0, x - 2); j < std::min(width, x + 3); ++j)
+            bright += luminance[i * width + j] > quarter;
+    return bright <= company;
 }
 
 // Writes a row of cells out of two rows of every channel: plane(c, dy) points at `width` floats.
@@ -134,8 +145,14 @@ void build_guide(const GuideInput& in, const Rows& rows, int threads, Type type,
                          plane);
         }
     }}}, threads);
-    outlier_weight(bright.data(), in.rows, in.columns, in.outlier_multiple, in.outlier_floor, rows, threads, trust,
-                   in.width, true);
+    // Fireflies are found when the guide is made: they are few.
+    auto hide = [&](ptrdiff_t y, ptrdiff_t x) {
+        const ptrdiff_t size = type == Type::bf16 ? 2 : 4, pixel = 2 * (y & 1) + (x & 1);
+        char* cell = static_cast<char*>(guide) + y / 2 * row_bytes + x / 2 * 4 * in.channels * size;
+        for (const int c : {at.color, at.color + 1, at.color + 2, at.mask})
+            if (c < in.channels) std::memset(cell + (4 * c + pixel) * size, 0, size_t(size));
+    };
+    outlier_weight(bright.data(), in.rows, in.columns, in.outlier, rows, threads, trust, in.width, true, hide);
 }
 
 void pack_guide(const float* planes, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, const Rows& rows,
@@ -168,8 +185,9 @@ void trusted(const Source* channels, ptrdiff_t count, ptrdiff_t height, ptrdiff_
     }}}, threads);
 }
 
-void outlier_weight(const float* luminance, ptrdiff_t height, ptrdiff_t width, float multiple, float floor,
-                    const Rows& rows, int threads, float* out, ptrdiff_t out_stride, bool times) {
+void outlier_weight(const float* luminance, ptrdiff_t height, ptrdiff_t width, const Outlier& outlier, const Rows& rows,
+                    int threads, float* out, ptrdiff_t out_stride, bool times,
+                    const std::function<void(ptrdiff_t y, ptrdiff_t x)>& firefly) {
     constexpr ptrdiff_t kBand = 32;
     const ptrdiff_t bands = (height + kBand - 1) / kBand, stride = width + 4;
     threads = limited(threads, bands);
@@ -191,8 +209,14 @@ void outlier_weight(const float* luminance, ptrdiff_t height, ptrdiff_t width, f
             const float* window[5];
             for (int r = 0; r < 5; ++r) window[r] = base + (i + r) * stride + 2;
             float* to = out + (first + i) * out_stride;
-            rows.outlier(width, window, multiple, floor, sorted.data() + worker * 5 * stride, times ? line : to);
-            for (ptrdiff_t x = 0; times && x < width; ++x) to[x] *= line[x];
+            rows.outlier(width, window, outlier.multiple, outlier.floor, sorted.data() + worker * 5 * stride, line);
+            for (ptrdiff_t x = 0; x < width; ++x) {
+                if (line[x] < 1.0f && alone(luminance, height, width, first + i, x, outlier.company)) {
+                    line[x] = 0.0f;
+                    if (firefly) firefly(first + i, x);
+                }
+            }
+            for (ptrdiff_t x = 0; x < width; ++x) to[x] = times ? to[x] * line[x] : line[x];
         }
     }}}, threads);
 }

@@ -1,6 +1,8 @@
 // What the network sees of a tile, of linear colour and auxiliary layers; plugin/tile_guide.py defines it in NumPy.
 #pragma once
 
+#include <functional>
+
 #include "filter.h"
 
 namespace mdenoise {
@@ -10,6 +12,12 @@ struct Places {
     int color, mask, albedo, normal, depth, variance, has_albedo, has_normal, has_depth, has_variance, kind;
 };
 
+// mdenoise.filter.outlier_weight defines it.
+struct Outlier {
+    float multiple, floor;
+    int company;
+};
+
 struct GuideInput {
     ptrdiff_t height, width, rows, columns;  // as in FilterInput
     Source color[3], albedo[3], normal[3];   // data is null where there is none
@@ -17,7 +25,8 @@ struct GuideInput {
     const float *depth, *variance;           // (rows, columns) as the network takes them, NaN = unknown, or null
     Curve curve;
     Black black;
-    float outlier_multiple, outlier_floor, kind;
+    Outlier outlier;
+    float kind;
     ptrdiff_t channels;
     Places places;
 };
@@ -36,7 +45,9 @@ void trusted(const Source* channels, ptrdiff_t count, ptrdiff_t height, ptrdiff_
              int threads, unsigned char* mask);
 
 // luminance: (height, width) of any size; out: its rows lie `stride` floats apart, and are multiplied when `times`.
-void outlier_weight(const float* luminance, ptrdiff_t height, ptrdiff_t width, float multiple, float floor,
-                    const Rows& rows, int threads, float* out, ptrdiff_t stride, bool times);
+// `firefly`, if any, is told every pixel that gets 0 for standing alone, by any thread.
+void outlier_weight(const float* luminance, ptrdiff_t height, ptrdiff_t width, const Outlier& outlier, const Rows& rows,
+                    int threads, float* out, ptrdiff_t stride, bool times,
+                    const std::function<void(ptrdiff_t y, ptrdiff_t x)>& firefly);
 
 }  // namespace mdenoise

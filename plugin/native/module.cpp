@@ -94,16 +94,20 @@ void check_size(const char* name, ptrdiff_t h, ptrdiff_t w) {
 }
 
 py::array_t<unsigned char> filter(const py::list& layers, const py::list& divided, const py::object& factor, const py::object& mask,
-                 const Array& trust, const py::tuple& logits, py::array_t<float>& out, int threads,
+                 const Array& trust, const py::tuple& logits, const py::object& out, int threads,
                  const std::string& isa) {
     if (trust.ndim() != 2) throw py::value_error("trust must have shape (height, width)");
     mdenoise::FilterInput in = {};
     in.height = trust.shape(0), in.width = trust.shape(1), in.trust = trust.data();
     check_size("trust", in.height, in.width);
-    if (out.ndim() != 3) throw py::value_error("out must have shape (height, width, layers)");
-    in.rows = out.shape(0), in.columns = out.shape(1), in.layer_count = out.shape(2);
-    if (in.rows < 1 || in.columns < 1 || in.rows > in.height || in.columns > in.width || in.layer_count < 1)
-        throw py::value_error("out has shape " + text({in.rows, in.columns, in.layer_count}) + ": it must lie in trust");
+    const bool each = py::isinstance<py::list>(out);  // an array for each layer, or one for all
+    const py::list outs = each ? py::list(out) : py::list();
+    if (each && outs.size() != layers.size()) throw py::value_error("layers and out differ in length");
+    const py::array first = each && outs.size() == 0 ? py::array() : py::array::ensure(each ? py::object(outs[0]) : out);
+    if (!first || first.ndim() != 3) throw py::value_error("out must have shape (height, width, layers)");
+    in.rows = first.shape(0), in.columns = first.shape(1);
+    if (in.rows < 1 || in.columns < 1 || in.rows > in.height || in.columns > in.width || first.shape(2) < 1)
+        throw py::value_error("out has shape " + text({in.rows, in.columns, first.shape(2)}) + ": it must lie in trust");
     std::vector<py::array> held;  // keeps what the pointers below point to
     if (!mask.is_none()) {
         held.push_back(py::array_t<unsigned char, py::array::c_style | py::array::forcecast>::ensure(mask));
@@ -117,6 +121,12 @@ py::array_t<unsigned char> filter(const py::list& layers, const py::list& divide
     }
     if (layers.size() != divided.size()) throw py::value_error("layers and divided differ in length");
     std::vector<mdenoise::Source> sources;
+    std::vector<mdenoise::Target> targets;
+    auto take_out = [&](py::array array) {
+        if (!array.writeable()) throw py::value_error("out must be writeable");
+        for (const mdenoise::Source& channel : channels_of("out", array, false))
+            targets.push_back({const_cast<void*>(channel.data), channel.type, channel.row_stride, channel.pixel_stride});
+    };
     for (size_t i = 0; i < layers.size(); ++i) {
         const py::array layer = py::array::ensure(layers[i]);
         if (!layer || layer.ndim() != 3) throw py::value_error("layers must have shape (height, width, channels)");
@@ -127,17 +137,23 @@ py::array_t<unsigned char> filter(const py::list& layers, const py::list& divide
         held.push_back(layer);
         const std::vector<mdenoise::Source> channels = channels_of("layer", layer, by_factor);
         sources.insert(sources.end(), channels.begin(), channels.end());
+        if (!each) continue;
+        if (!py::isinstance<py::array>(outs[i])) throw py::value_error("out must hold arrays");
+        const py::array target = py::reinterpret_borrow<py::array>(outs[i]);  // never a copy
+        check_shape("out", target, {in.rows, in.columns, layer.shape(2)});
+        take_out(target);
     }
-    if (ptrdiff_t(sources.size()) != in.layer_count) throw py::value_error("out and layers differ in channels");
+    in.layer_count = ptrdiff_t(sources.size());
+    if (!each) {
+        if (!py::isinstance<py::array_t<float>>(out)) throw py::value_error("out must be float32, or a list of arrays");
+        take_out(first);
+    }
+    if (targets.size() != sources.size() || sources.empty()) throw py::value_error("out and layers differ in channels");
     in.layers = sources.data();
     take_logits(logits, in.height, in.width, in);
     const mdenoise::Rows& rows = rows_for(isa);
-    const ptrdiff_t size = sizeof(float);
-    for (int axis = 0; axis < 3; ++axis)
-        if (out.strides(axis) % size) throw py::value_error("out is not aligned");
     py::array_t<unsigned char> valid({in.rows, in.columns});
-    const mdenoise::FilterOutput to = {out.mutable_data(), out.strides(0) / size, out.strides(1) / size,
-                                       out.strides(2) / size, valid.mutable_data()};
+    const mdenoise::FilterOutput to = {targets.data(), valid.mutable_data()};
     {
         py::gil_scoped_release release;
         mdenoise::filter(in, rows, thread_count(threads), to);
@@ -146,7 +162,7 @@ py::array_t<unsigned char> filter(const py::list& layers, const py::list& divide
 }
 
 py::array_t<float> outlier_weight(const Array& luminance, float multiple, float floor, int threads,
-                                  const std::string& isa) {
+                                  const std::string& isa, int company) {
     if (luminance.ndim() != 2 || luminance.shape(0) < 1 || luminance.shape(1) < 1)
         throw py::value_error("luminance must have shape (height, width), both at least 1");
     const mdenoise::Rows& rows = rows_for(isa);
@@ -156,7 +172,8 @@ py::array_t<float> outlier_weight(const Array& luminance, float multiple, float 
     float* out_data = out.mutable_data();
     {
         py::gil_scoped_release release;
-        mdenoise::outlier_weight(data, h, w, multiple, floor, rows, thread_count(threads), out_data, w, false);
+        mdenoise::outlier_weight(data, h, w, {multiple, floor, company}, rows, thread_count(threads), out_data, w, false,
+                                 nullptr);
     }
     return out;
 }
@@ -232,7 +249,8 @@ py::tuple build_guide(const py::array& color, const py::object& albedo, const py
     auto number = [&](const char* name) { return numbers[name].cast<float>(); };
     in.curve = {number("exposure"), number("slope"), number("most"), number("scale"), number("absurd")};
     in.black = {number("black_low"), number("black_high"), number("albedo_floor")};
-    in.outlier_multiple = number("outlier_multiple"), in.outlier_floor = number("outlier_floor");
+    in.outlier = {number("outlier_multiple"), number("outlier_floor"),
+                  numbers.contains("outlier_company") ? numbers["outlier_company"].cast<int>() : 2};
     in.kind = number("kind"), in.channels = numbers["channels"].cast<ptrdiff_t>();
     if (places.size() != 11) throw py::value_error("eleven places are needed");
     in.places = {places[0], places[1], places[2], places[3], places[4], places[5],
@@ -339,10 +357,9 @@ py::tuple isas() {
 PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     module.doc() = "The compiled twin of mdenoise.filter.";
     module.def("filter", &filter, py::arg("layers"), py::arg("divided"), py::arg("factor"), py::arg("mask"),
-               py::arg("trust"), py::arg("logits"), py::arg("out").noconvert(), py::arg("threads") = 0,
-               py::arg("isa") = "");
+               py::arg("trust"), py::arg("logits"), py::arg("out"), py::arg("threads") = 0, py::arg("isa") = "");
     module.def("outlier_weight", &outlier_weight, py::arg("luminance"), py::arg("multiple"), py::arg("floor"),
-               py::arg("threads") = 0, py::arg("isa") = "");
+               py::arg("threads") = 0, py::arg("isa") = "", py::arg("company") = 2);
     module.def("guide", &build_guide, py::arg("color"), py::arg("albedo"), py::arg("normal"), py::arg("depth"),
                py::arg("variance"), py::arg("shown"), py::arg("size"), py::arg("factor"), py::arg("bf16"),
                py::arg("numbers"), py::arg("places"), py::arg("threads") = 0, py::arg("isa") = "");

@@ -149,10 +149,42 @@ MDENOISE_INLINE ptrdiff_t turn_vectors(ptrdiff_t n, ptrdiff_t words, const uint3
 MDENOISE_INLINE ptrdiff_t turn_vectors(ptrdiff_t, ptrdiff_t, const uint32_t*, uint32_t*) { return 0; }
 #endif
 
+#if defined(__AVX512F__) && defined(__GNUC__)
+// Word u of 16 times 3 or 6 words: as `turn_vectors`, with fewer instructions for so few words.
+template <int words, class Put>
+MDENOISE_INLINE ptrdiff_t split_vectors(ptrdiff_t n, const uint32_t* from, Put put) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    ptrdiff_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        __m512i a[words];
+        for (int i = 0; i < words; ++i) a[i] = _mm512_loadu_si512(from + j * words + 16 * i);
+        for (int u = 0; u < words; ++u) {  // a permutation takes the low five bits of an index, from two vectors
+            const __m512i at = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(words)), _mm512_set1_epi32(u));
+            __m512i got = _mm512_permutex2var_epi32(a[0], at, a[1]);
+            for (int i = 2; i < words; i += 2)
+                got = _mm512_mask_mov_epi32(got, _mm512_cmpge_epi32_mask(at, _mm512_set1_epi32(16 * i)),
+                                            _mm512_permutex2var_epi32(a[i], at, a[i + 1 < words ? i + 1 : i]));
+            put(u, j, got);
+        }
+    }
+    return j;
+}
+#endif
+
 void load_pairs(ptrdiff_t n, const void* from, Type type, float* const out[6]) {
-    alignas(64) uint32_t words[6 * kBlock];
     const uint32_t* numbers = static_cast<const uint32_t*>(from);
-    for (ptrdiff_t start = 0; start < n; start += kBlock) {
+    ptrdiff_t done = 0;
+#if defined(__AVX512F__) && defined(__GNUC__)
+    if (type == Type::f32)
+        done = split_vectors<6>(n, numbers, [&](int u, ptrdiff_t j, __m512i word) { _mm512_storeu_si512(out[u] + j, word); });
+    else
+        done = split_vectors<3>(n, numbers, [&](int u, ptrdiff_t j, __m512i word) {
+            _mm512_storeu_ps(out[2 * u] + j, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(word)));
+            _mm512_storeu_ps(out[2 * u + 1] + j, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(word, 16))));
+        });
+#endif
+    alignas(64) uint32_t words[6 * kBlock];
+    for (ptrdiff_t start = done; start < n; start += kBlock) {
         const ptrdiff_t count = n - start < kBlock ? n - start : kBlock;
         if (type == Type::f32) {
             turn_words(count, turn_vectors(count, 6, numbers + 6 * start, words), 6, numbers + 6 * start, words);
@@ -165,6 +197,23 @@ void load_pairs(ptrdiff_t n, const void* from, Type type, float* const out[6]) {
             const uint32_t* __restrict word = words + u * kBlock;
             for (ptrdiff_t j = 0; j < count; ++j) even[j] = from_half(word[j] & 0xffffu);
             for (ptrdiff_t j = 0; j < count; ++j) odd[j] = from_half(word[j] >> 16);
+        }
+    }
+}
+
+void quads(ptrdiff_t n, const void* from, ptrdiff_t stride, Type type, float* const out[4]) {
+    for (ptrdiff_t start = 0; start < n; start += kBlock) {
+        const ptrdiff_t count = n - start < kBlock ? n - start : kBlock;
+        const char* here = static_cast<const char*>(from) + start * stride;
+        if (type == Type::bf16) {
+            uint64_t four[kBlock];
+            collect(count, here, stride, four);
+            for (int i = 0; i < 4; ++i) {
+                float* __restrict to = out[i] + start;
+                for (ptrdiff_t j = 0; j < count; ++j) to[j] = from_bits(uint32_t(four[j] >> (16 * i)) << 16);
+            }
+        } else {
+            for (int i = 0; i < 4; ++i) collect(count, here + i * 4, stride, out[i] + start);
         }
     }
 }
@@ -271,17 +320,70 @@ void limit(ptrdiff_t n, const float* const in[3], float absurd, float low, float
     }
 }
 
-void store_three(ptrdiff_t n, const float* __restrict x, const float* __restrict factor, float* out,
-                 ptrdiff_t stride) {
-    alignas(64) float product[3 * kBlock];
-    if (factor) {
-        for (int i = 0; i < 3; ++i)
-            for (ptrdiff_t j = i * kBlock; j < i * kBlock + n; ++j) product[j] = x[j] * factor[j];
+// Rounded to nearest even; beyond the largest half it becomes that.
+MDENOISE_INLINE uint32_t to_half(float value) {
+    const uint32_t sign = to_bits(value) >> 16 & 0x8000u;
+    const float held = min(magnitude(value), 65504.0f);
+    const uint32_t bits = to_bits(held);
+    const uint32_t normal = (bits + 0x0fffu + (bits >> 13 & 1u) - (112u << 23)) >> 13;
+    const uint32_t denormal = to_bits(held + 0.5f) - 0x3f000000u;  // the last bit of 1/2 is a half's smallest number
+    return sign | (held < 6.103515625e-5f ? denormal : normal);
+}
+
+MDENOISE_INLINE void to_halves(ptrdiff_t n, const float* __restrict x, uint32_t* __restrict out) {
+    ptrdiff_t j = 0;
+#if defined(__AVX512F__) && defined(__GNUC__)
+    const __m512 most = _mm512_set1_ps(65504.0f), least = _mm512_set1_ps(-65504.0f);
+    for (; j + 16 <= n; j += 16) {
+        const __m512 held = _mm512_max_ps(_mm512_min_ps(_mm512_loadu_ps(x + j), most), least);
+        _mm512_storeu_si512(out + j, _mm512_cvtepu16_epi32(_mm512_cvtps_ph(held, _MM_FROUND_TO_NEAREST_INT)));
     }
-    const uint32_t* words = reinterpret_cast<const uint32_t*>(factor ? product : x);
-    uint32_t* numbers = reinterpret_cast<uint32_t*>(out);
-    for (ptrdiff_t j = return_vectors(n, 3, words, numbers, stride); j < n; ++j)
-        for (ptrdiff_t u = 0; u < 3; ++u) std::memcpy(numbers + j * stride + u, words + u * kBlock + j, 4);
+#endif
+    for (; j < n; ++j) out[j] = to_half(x[j]);
+}
+
+MDENOISE_INLINE uint32_t to_whole(float value, float most) {
+    return uint32_t(int32_t(min(max(value, 0.0f), most) + 12582912.0f - 12582912.0f));  // 1.5 * 2^23 rounds to nearest even
+}
+
+template <class Number>
+MDENOISE_INLINE void spread(ptrdiff_t n, const uint32_t* __restrict from, void* out, ptrdiff_t stride) {
+    for (ptrdiff_t j = 0; j < n; ++j) {
+        const Number number = Number(from[j]);
+        std::memcpy(static_cast<char*>(out) + j * stride, &number, sizeof number);
+    }
+}
+
+void store(ptrdiff_t n, const float* __restrict x, Type type, void* out, ptrdiff_t stride) {
+    alignas(64) uint32_t numbers[kBlock];
+    if (type == Type::f32) return spread<uint32_t>(n, reinterpret_cast<const uint32_t*>(x), out, stride);
+    if (type == Type::f16) {
+        to_halves(n, x, numbers);
+        return spread<uint16_t>(n, numbers, out, stride);
+    }
+    const float most = type == Type::u8 ? 255.0f : 65535.0f;
+    for (ptrdiff_t j = 0; j < n; ++j) numbers[j] = to_whole(x[j], most);
+    if (type == Type::u8) return spread<uint8_t>(n, numbers, out, stride);
+    spread<uint16_t>(n, numbers, out, stride);
+}
+
+void store_pairs(ptrdiff_t n, const float* __restrict x, Type type, void* out) {
+    uint32_t* numbers = static_cast<uint32_t*>(out);
+    const uint32_t* words = reinterpret_cast<const uint32_t*>(x);
+    alignas(64) uint32_t halves[6 * kBlock];
+    ptrdiff_t count = 6;
+    if (type == Type::f16) {
+        count = 3;
+        for (int u = 0; u < 6; ++u) to_halves(n, x + u * kBlock, halves + u * kBlock);
+        for (int u = 0; u < 3; ++u) {  // rows 2 u and 2 u + 1, which no earlier u has overwritten
+            const uint32_t *low = halves + 2 * u * kBlock, *high = low + kBlock;
+            uint32_t* word = halves + u * kBlock;
+            for (ptrdiff_t j = 0; j < n; ++j) word[j] = low[j] | high[j] << 16;
+        }
+        words = halves;
+    }
+    for (ptrdiff_t j = return_vectors(n, count, words, numbers, count); j < n; ++j)
+        for (ptrdiff_t u = 0; u < count; ++u) std::memcpy(numbers + j * count + u, words + u * kBlock + j, 4);
 }
 
 void sane(ptrdiff_t n, const float* __restrict x, float absurd, unsigned char* __restrict mask) {
@@ -370,28 +472,19 @@ void confide(ptrdiff_t n, const float* __restrict trust, const unsigned char* __
     }
 }
 
-void weigh(ptrdiff_t n, const float* __restrict c, const float* __restrict x, const float* __restrict factor,
-           float* __restrict out) {
-    if (factor) {
-        for (ptrdiff_t j = 0; j < n; ++j) {
-            const float weighed = c[j] * (x[j] / factor[j]);
-            out[j] = c[j] > 0.0f ? weighed : 0.0f;
-        }
-        return;
-    }
+void divide(ptrdiff_t n, const float* __restrict c, const float* __restrict factor, float* __restrict out) {
+    for (ptrdiff_t j = 0; j < n; ++j) out[j] = c[j] / factor[j];
+}
+
+void weigh(ptrdiff_t n, const float* __restrict c, const float* __restrict x, float* __restrict out) {
     for (ptrdiff_t j = 0; j < n; ++j) {
         const float weighed = c[j] * x[j];
         out[j] = c[j] > 0.0f ? weighed : 0.0f;
     }
 }
 
-void store(ptrdiff_t n, const float* __restrict x, const float* __restrict factor, float* __restrict out,
-           ptrdiff_t stride) {
-    if (factor) {
-        for (ptrdiff_t j = 0; j < n; ++j) out[j * stride] = x[j] * factor[j];
-    } else {
-        for (ptrdiff_t j = 0; j < n; ++j) out[j * stride] = x[j];
-    }
+void multiply(ptrdiff_t n, const float* __restrict factor, float* __restrict x) {
+    for (ptrdiff_t j = 0; j < n; ++j) x[j] *= factor[j];
 }
 
 void pool(ptrdiff_t n, ptrdiff_t step, const float* __restrict a, const float* __restrict b, const float* __restrict c,
@@ -405,75 +498,150 @@ void pool(ptrdiff_t n, ptrdiff_t step, const float* __restrict a, const float* _
     }
 }
 
-// acc[x] = sum over the taps, in the order k = 0..24, of weight[k][x] * plane[tap_offset[k] + x].
-MDENOISE_INLINE void window_sum(ptrdiff_t n, const float (*__restrict weight)[kBlock], const float* __restrict plane,
-                                const ptrdiff_t* __restrict tap_offset, float* __restrict acc) {
-    for (ptrdiff_t x = 0; x < n; ++x) acc[x] = 0.0f;
-    for (int k = 0; k < kTaps; k += 5) {
-        const float* __restrict p0 = plane + tap_offset[k];
-        const float* __restrict p1 = plane + tap_offset[k + 1];
-        const float* __restrict p2 = plane + tap_offset[k + 2];
-        const float* __restrict p3 = plane + tap_offset[k + 3];
-        const float* __restrict p4 = plane + tap_offset[k + 4];
-        for (ptrdiff_t x = 0; x < n; ++x) {
-            float sum = acc[x];
-            sum += weight[k][x] * p0[x];
-            sum += weight[k + 1][x] * p1[x];
-            sum += weight[k + 2][x] * p2[x];
-            sum += weight[k + 3][x] * p3[x];
-            sum += weight[k + 4][x] * p4[x];
-            acc[x] = sum;
+// out[p][x]: the sum over the taps, in the order k = 0..24, of weight[k][x] * plane[p * stride + tap_offset[k] + x].
+#if defined(__GNUC__)
+#if defined(__AVX512F__)
+constexpr ptrdiff_t kLanes = 16;
+#elif defined(__AVX__)
+constexpr ptrdiff_t kLanes = 8;
+#else
+constexpr ptrdiff_t kLanes = 4;
+#endif
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+
+MDENOISE_INLINE Lanes lanes(const float* from) {
+    Lanes values;
+    std::memcpy(&values, from, sizeof values);
+    return values;
+}
+
+// Sums stay in registers, enough of them to hide the time that a product takes, and a weight that is loaded serves all
+// planes. Up to 63 numbers beyond n are read and made.
+template <int planes>
+MDENOISE_INLINE void window_sums(ptrdiff_t n, const float (*weight)[kBlock], const float* plane, ptrdiff_t stride,
+                                 const ptrdiff_t* tap_offset, float (*out)[kBlock]) {
+    constexpr int vectors = planes == 1 ? 4 : 2;
+    for (ptrdiff_t x = 0; x < n; x += vectors * kLanes) {
+        Lanes sum[planes][vectors] = {};
+        for (int k = 0; k < kTaps; ++k) {
+            const float* from = plane + tap_offset[k] + x;
+            for (int v = 0; v < vectors; ++v) {
+                const Lanes w = lanes(weight[k] + x + v * kLanes);
+                for (int p = 0; p < planes; ++p) sum[p][v] += w * lanes(from + p * stride + v * kLanes);
+            }
+        }
+        for (int p = 0; p < planes; ++p) std::memcpy(out[p] + x, sum[p], sizeof sum[p]);
+    }
+}
+#else
+template <int planes>
+MDENOISE_INLINE void window_sums(ptrdiff_t n, const float (*weight)[kBlock], const float* plane, ptrdiff_t stride,
+                                 const ptrdiff_t* tap_offset, float (*out)[kBlock]) {
+    for (int p = 0; p < planes; ++p) {
+        float* __restrict sum = out[p];
+        for (ptrdiff_t x = 0; x < n; ++x) sum[x] = 0.0f;
+        for (int k = 0; k < kTaps; ++k) {
+            const float* __restrict from = plane + p * stride + tap_offset[k];
+            for (ptrdiff_t x = 0; x < n; ++x) sum[x] += weight[k][x] * from[x];
         }
     }
 }
+#endif
+
+// a / b, correctly rounded but for a fraction of a millionth of all pairs, from the reciprocal of b (Markstein 1990):
+// that is divided once for all layers. A constant layer must come back exactly.
+MDENOISE_INLINE float quotient(float a, float b, float inverse) {
+#if defined(__FMA__) && defined(__GNUC__)
+    const float q = a * inverse;
+    return __builtin_fmaf(__builtin_fmaf(-q, b, a), inverse, q);
+#else
+    (void)inverse;
+    return a / b;
+#endif
+}
 
 // Exponentials carry a factor 2^-5, which cancels: 25 taps of the largest float stay finite.
-MDENOISE_INLINE void gather_block(ptrdiff_t n, const float* __restrict logits, ptrdiff_t logit_stride,
-                                  const float* __restrict planes, ptrdiff_t plane_stride,
-                                  const ptrdiff_t* __restrict tap_offset, ptrdiff_t layer_count, float* __restrict out,
-                                  ptrdiff_t out_stride, float* __restrict valid) {
-    alignas(64) float weight[kTaps][kBlock];
-    alignas(64) float top[kBlock], total[kBlock], den[kBlock], num[kBlock], divisor[kBlock];
+MDENOISE_INLINE void kernels_of(ptrdiff_t n, const float* __restrict logits, ptrdiff_t logit_stride,
+                                const float* confidence, const ptrdiff_t* tap_offset, Kernels& __restrict made) {
+    alignas(64) float top[kBlock], total[kBlock];
     // One pass over the logits: their 25 planes often lie a power of two apart, share few cache lines and would be
     // gone by a second pass.
     for (ptrdiff_t x = 0; x < n; ++x) top[x] = logits[x];
     for (int k = 0; k < kTaps; ++k) {
         const float* __restrict logit = logits + k * logit_stride;
         for (ptrdiff_t x = 0; x < n; ++x) {
-            weight[k][x] = logit[x];
+            made.weight[k][x] = logit[x];
             top[x] = max(top[x], logit[x]);
         }
     }
     for (ptrdiff_t x = 0; x < n; ++x) total[x] = 0.0f;
     for (int k = 0; k < kTaps; ++k) {
         for (ptrdiff_t x = 0; x < n; ++x) {
-            const float e = exp_scaled(weight[k][x] - top[x], -5);
-            weight[k][x] = e;
+            const float e = exp_scaled(made.weight[k][x] - top[x], -5);
+            made.weight[k][x] = e;
             total[x] += e;
         }
     }
-    window_sum(n, weight, planes, tap_offset, den);
+    window_sums<1>(n, made.weight, confidence, 0, tap_offset, &made.sum);
     for (ptrdiff_t x = 0; x < n; ++x) {
-        const bool enough = den[x] > kMinDenominator * total[x];
-        valid[x] = enough ? 1.0f : 0.0f;
-        divisor[x] = enough ? den[x] : 1.0f;
-    }
-    for (ptrdiff_t l = 0; l < layer_count; ++l) {
-        window_sum(n, weight, planes + (l + 1) * plane_stride, tap_offset, num);
-        float* __restrict to = out + l * out_stride;
-        for (ptrdiff_t x = 0; x < n; ++x) to[x] = valid[x] * (num[x] / divisor[x]);
+        const bool enough = made.sum[x] > kMinDenominator * total[x];
+        made.valid[x] = made.share[x] = enough ? 1.0f : 0.0f;
+        made.sum[x] = enough ? made.sum[x] : 1.0f;
+        made.sum_inverse[x] = 1.0f / made.sum[x];
     }
 }
 
-void gather(ptrdiff_t n, const float* logits, ptrdiff_t logit_stride, const float* planes, ptrdiff_t plane_stride,
-            const ptrdiff_t* tap_offset, ptrdiff_t layer_count, float* out, ptrdiff_t out_stride, float* valid) {
-    ptrdiff_t x = 0;
-    for (; x + kBlock <= n; x += kBlock)  // a constant width lets the compiler drop every remainder loop
-        gather_block(kBlock, logits + x, logit_stride, planes + x, plane_stride, tap_offset, layer_count, out + x,
-                     out_stride, valid + x);
-    if (x < n)
-        gather_block(n - x, logits + x, logit_stride, planes + x, plane_stride, tap_offset, layer_count, out + x,
-                     out_stride, valid + x);
+void kernels(ptrdiff_t n, const float* logits, ptrdiff_t logit_stride, const float* confidence,
+             const ptrdiff_t* tap_offset, Kernels& made) {
+    if (n == kBlock)  // a constant width lets the compiler drop every remainder loop
+        kernels_of(kBlock, logits, logit_stride, confidence, tap_offset, made);
+    else
+        kernels_of(n, logits, logit_stride, confidence, tap_offset, made);
+}
+
+void shares(ptrdiff_t n, const float* __restrict logit, const float* __restrict coarse_valid, Kernels& __restrict made) {
+    for (ptrdiff_t x = 0; x < n; ++x) {
+        const float v = coarse_valid[x];
+        const float b = sigmoid(logit[x]);
+        made.coarse[x] = v > 0.0f ? v : 1.0f;  // an invalid level holds 0, so that adding it changes nothing
+        made.coarse_inverse[x] = 1.0f / made.coarse[x];
+        made.share[x] = made.valid[x] > 0.0f ? (v > 0.0f ? b : 1.0f) : 0.0f;
+        made.valid[x] = max(made.valid[x], v > 0.0f ? 1.0f : 0.0f);
+    }
+}
+
+template <int planes>
+MDENOISE_INLINE void gather_planes(ptrdiff_t n, const Kernels& made, const float* plane, ptrdiff_t plane_stride,
+                                   const ptrdiff_t* tap_offset, const float* coarse, ptrdiff_t coarse_stride, float* out,
+                                   ptrdiff_t out_stride) {
+    alignas(64) float sums[planes][kBlock];
+    window_sums<planes>(n, made.weight, plane, plane_stride, tap_offset, sums);
+    for (int p = 0; p < planes; ++p) {
+        const float* __restrict sum = sums[p];
+        float* __restrict to = out + p * out_stride;
+        if (!coarse) {
+            for (ptrdiff_t x = 0; x < n; ++x)
+                to[x] = made.share[x] * quotient(sum[x], made.sum[x], made.sum_inverse[x]);
+            continue;
+        }
+        const float* __restrict from = coarse + p * coarse_stride;
+        for (ptrdiff_t x = 0; x < n; ++x) {
+            const float fine = quotient(sum[x], made.sum[x], made.sum_inverse[x]);
+            const float u = quotient(from[x], made.coarse[x], made.coarse_inverse[x]);
+            // Not u + share * (fine - u): a dark pixel beside a bright one would get the rounding of the latter.
+            to[x] = (1.0f - made.share[x]) * u + made.share[x] * fine;
+        }
+    }
+}
+
+void gather(ptrdiff_t n, const Kernels& made, const float* planes, ptrdiff_t plane_stride, const ptrdiff_t* tap_offset,
+            ptrdiff_t count, const float* coarse, ptrdiff_t coarse_stride, float* out, ptrdiff_t out_stride) {
+    if (count == 3)
+        gather_planes<3>(n, made, planes, plane_stride, tap_offset, coarse, coarse_stride, out, out_stride);
+    else if (count == 2)
+        gather_planes<2>(n, made, planes, plane_stride, tap_offset, coarse, coarse_stride, out, out_stride);
+    else
+        gather_planes<1>(n, made, planes, plane_stride, tap_offset, coarse, coarse_stride, out, out_stride);
 }
 
 void upsample(ptrdiff_t n, const float* __restrict nearest, const float* __restrict next, float* __restrict even,
@@ -491,30 +659,6 @@ void interleave(ptrdiff_t n, const float* __restrict even, const float* __restri
     for (ptrdiff_t j = 0; j < n; ++j) {
         out[2 * j] = even[j];
         out[2 * j + 1] = odd[j];
-    }
-}
-
-void blend(ptrdiff_t n, const float* __restrict logit, ptrdiff_t layer_count, const float* __restrict coarse,
-           ptrdiff_t coarse_stride, const float* __restrict coarse_valid, float* __restrict fine,
-           ptrdiff_t fine_stride, float* __restrict valid) {
-    for (ptrdiff_t start = 0; start < n; start += kBlock) {
-        const ptrdiff_t count = n - start < kBlock ? n - start : kBlock;
-        alignas(64) float share[kBlock], divisor[kBlock];
-        for (ptrdiff_t x = 0; x < count; ++x) {
-            const float v = coarse_valid[start + x];
-            const float b = sigmoid(logit[start + x]);
-            divisor[x] = v > 0.0f ? v : 1.0f;  // an invalid level holds 0, so that adding it changes nothing
-            share[x] = valid[start + x] > 0.0f ? (v > 0.0f ? b : 1.0f) : 0.0f;
-            valid[start + x] = max(valid[start + x], v > 0.0f ? 1.0f : 0.0f);
-        }
-        for (ptrdiff_t l = 0; l < layer_count; ++l) {
-            const float* __restrict from = coarse + l * coarse_stride + start;
-            float* __restrict to = fine + l * fine_stride + start;
-            for (ptrdiff_t x = 0; x < count; ++x) {
-                // Not u + share * (fine - u): a dark pixel beside a bright one would get the rounding of the latter.
-                to[x] = (1.0f - share[x]) * (from[x] / divisor[x]) + share[x] * to[x];
-            }
-        }
     }
 }
 
@@ -572,8 +716,8 @@ void outlier(ptrdiff_t n, const float* const* rows, float multiple, float floor,
 
 extern const Rows MDENOISE_JOIN(rows_, MDENOISE_ISA);
 const Rows MDENOISE_JOIN(rows_, MDENOISE_ISA) = {
-    MDENOISE_TEXT(MDENOISE_ISA), load, load_pairs, unpack, confide, weigh, store, store_three, pack, limit, sane, expose,
-    demodulation, pool, gather, upsample, interleave, blend, outlier,
+    MDENOISE_TEXT(MDENOISE_ISA), load, load_pairs, quads, unpack, confide, divide, weigh, multiply, store, store_pairs, pack,
+    limit, sane, expose, demodulation, pool, kernels, shares, gather, upsample, interleave, outlier,
 };
 
 }  // namespace mdenoise

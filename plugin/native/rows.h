@@ -22,6 +22,14 @@ struct Black {
     float low, high, floor;
 };
 
+// The kernels of at most kBlock pixels, and how sums become a result; made once, for all layers.
+struct Kernels {
+    alignas(64) float weight[kTaps][kBlock];      // exponentials
+    float sum[kBlock], sum_inverse[kBlock];       // of weighted confidence; 1 where that is too little
+    float valid[kBlock], share[kBlock];           // 1 or 0; of this level in the blend
+    float coarse[kBlock], coarse_inverse[kBlock]; // validity of the coarser level, 1 where it is 0
+};
+
 struct Rows {
     const char* isa;
 
@@ -31,20 +39,28 @@ struct Rows {
     // n pairs of pixels of three channels without gaps, f32 or f16: channel c of the pair's pixel i to out[3 * i + c].
     void (*load_pairs)(ptrdiff_t n, const void* from, Type type, float* const out[6]);
 
+    // Four values, f32 or bf16, every `stride` bytes: value i of the j-th four to out[i][j].
+    void (*quads)(ptrdiff_t n, const void* from, ptrdiff_t stride, Type type, float* const out[4]);
+
     // n <= kBlock pixels of `channels` interleaved values, f32 or bf16: channel c goes to out[c * kBlock].
     void (*unpack)(ptrdiff_t n, ptrdiff_t channels, const void* from, Type type, float* out);
 
     // c = trust * clip(logit / 6 + 1/2, 0, 1), 0 where `mask` (if not null) is 0; takes every second pixel of both.
     void (*confide)(ptrdiff_t n, const float* trust, const unsigned char* mask, const float* logit, float* c);
 
-    // c * x, or c * (x / factor) if that is not null; 0 where c is 0, even if x is NaN.
-    void (*weigh)(ptrdiff_t n, const float* c, const float* x, const float* factor, float* out);
+    // c / factor.
+    void (*divide)(ptrdiff_t n, const float* c, const float* factor, float* out);
 
-    // out[j * stride] = x[j], times factor[j] if that is not null.
-    void (*store)(ptrdiff_t n, const float* x, const float* factor, float* out, ptrdiff_t stride);
+    // c * x; 0 where c is 0, even if x is NaN.
+    void (*weigh)(ptrdiff_t n, const float* c, const float* x, float* out);
 
-    // The same of n <= kBlock pixels for three rows kBlock apart, x and factor; channels lie side by side in `out`.
-    void (*store_three)(ptrdiff_t n, const float* x, const float* factor, float* out, ptrdiff_t stride);
+    void (*multiply)(ptrdiff_t n, const float* factor, float* x);
+
+    // n <= kBlock values in `type`, `stride` bytes apart: rounded to nearest, clipped to what the type holds.
+    void (*store)(ptrdiff_t n, const float* x, Type type, void* out, ptrdiff_t stride);
+
+    // The reverse of `load_pairs`, n <= kBlock pairs whose six rows lie kBlock apart.
+    void (*store_pairs)(ptrdiff_t n, const float* x, Type type, void* out);
 
     // The reverse of `unpack`, rounded to nearest: out[j * channels + c] is in[c * kBlock].
     void (*pack)(ptrdiff_t n, ptrdiff_t channels, const float* in, Type type, void* out);
@@ -70,20 +86,24 @@ struct Rows {
     void (*pool)(ptrdiff_t n, ptrdiff_t step, const float* a, const float* b, const float* c, const float* d,
                  float* out);
 
-    // The softmax-weighted 5x5 sum of every plane, divided by that of plane 0; `valid` becomes 1 or 0.
-    // Tap k of plane p is read at planes[p * plane_stride + tap_offset[k] + x].
-    void (*gather)(ptrdiff_t n, const float* logits, ptrdiff_t logit_stride, const float* planes,
-                   ptrdiff_t plane_stride, const ptrdiff_t* tap_offset, ptrdiff_t layer_count, float* out,
-                   ptrdiff_t out_stride, float* valid);
+    // Kernels of n <= kBlock pixels of a level without a coarser one, tap k's logits at logits[k * logit_stride], and
+    // its confidence at confidence[tap_offset[k]].
+    void (*kernels)(ptrdiff_t n, const float* logits, ptrdiff_t logit_stride, const float* confidence,
+                    const ptrdiff_t* tap_offset, Kernels& made);
+
+    // Then, of a level that has one: what share each of the two gets. `coarse_valid` is upsampled validity.
+    void (*shares)(ptrdiff_t n, const float* logit, const float* coarse_valid, Kernels& made);
+
+    // Filters `count` planes, 1 to 3, and blends them over `coarse`, premultiplied by its validity, if not null.
+    // `planes` are read up to 63 values beyond n.
+    void (*gather)(ptrdiff_t n, const Kernels& made, const float* planes, ptrdiff_t plane_stride,
+                   const ptrdiff_t* tap_offset, ptrdiff_t count, const float* coarse, ptrdiff_t coarse_stride, float* out,
+                   ptrdiff_t out_stride);
 
     // Bilinear x2 of n coarse pixels (readable from -1 to n) into the even and the odd fine pixels.
     void (*upsample)(ptrdiff_t n, const float* nearest, const float* next, float* even, float* odd);
 
     void (*interleave)(ptrdiff_t n, const float* even, const float* odd, float* out);
-
-    // fine over coarse, in place in `fine` and `valid`; `coarse` is premultiplied by `coarse_valid`.
-    void (*blend)(ptrdiff_t n, const float* logit, ptrdiff_t layer_count, const float* coarse, ptrdiff_t coarse_stride,
-                  const float* coarse_valid, float* fine, ptrdiff_t fine_stride, float* valid);
 
     // out[x] = min(1, (multiple * median5x5 + floor) / L); the five rows are readable from -2 to n + 1.
     // `scratch` holds 5 * (n + 4) floats.
