@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from mdenoise.errors import InputError, ModelError, UsageError  # noqa: E402
-from mdenoise.training import data, masking, montecarlo, train  # noqa: E402
+from mdenoise.training import data, masking, montecarlo, terms, train  # noqa: E402
 from mdenoise.training.filter import apply_filter_torch  # noqa: E402
 from mdenoise.training.model import KernelNet, ModelConfig, reach_px  # noqa: E402
 
@@ -133,10 +133,10 @@ def test_batches_are_finite_and_differ_only_by_noise(photos):
 
 
 def test_only_permissive_photos_are_used():
-    assert data.is_permissive({"set": "gb82", "source_file": "x"})
-    assert not data.is_permissive({"set": "cid22", "source_file": "x"})
-    assert data.is_permissive({"set": "umate", "source_file": "a-photos/b.jpg"})
-    assert not data.is_permissive({"set": "umate", "source_file": "b.jpg"})
+    assert terms.is_permissive({"set": "gb82", "source_file": "x"})
+    assert not terms.is_permissive({"set": "cid22", "source_file": "x"})
+    assert terms.is_permissive({"set": "umate", "source_file": "a-photos/b.jpg"})
+    assert not terms.is_permissive({"set": "umate", "source_file": "b.jpg"})
 
 
 def test_preset_errors_name_the_key(tmp_path):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,13 @@ from torch import Tensor
 
 from mdenoise import guide as g
 from mdenoise.chroma import OPPONENTS
-from mdenoise.errors import InputError
 from mdenoise.mosaic import stabilise, stabilised_noise
 from mdenoise.training import gbuffers, montecarlo, noise, restoration
 from mdenoise.training.filter import outlier_weight_torch
+from mdenoise.training.finish import finished
 from mdenoise.training.mosaics import mosaics
-from mdenoise.training.terms import is_permissive
+from mdenoise.training.rendered import Rendered, rendered_batch
+from mdenoise.training.terms import photo_files
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,13 @@ class DataConfig:
     photo_patch_px: tuple[int, ...] = (64, 128)  # one drawn per batch; the batch holds as many pixels either way
     photo_noise: str = "blind"  # every family of `noise.photographic`; "gaussian:15": that level alone; or "sr2:...",
     # "blur:...", a task of `restoration`
+    grey_share: float = 0.0  # of the photographs: one noise in all three channels
     raw_share: float = 0.0  # of the photographs: mosaics of a sensor instead
     photo_without: tuple[str, ...] = ()  # families left out, to test on what was never seen
     contrast_share: float = 0.0  # photographs squeezed or stretched before the noise, as normalising by its level does
+    rendered_share: float = 0.0  # of the renders: real ones of `scenes`, where there are any, instead of synthetic
+    most_spp: float = 315.0  # samples a pixel of the synthetic scenes: from 2 on
+    firefly_share: float = 0.5
     splat_share: float = 0.4
     resize_share: float = 0.0  # enlarged after rendering
     noisy_aov_share: float = 0.0  # auxiliary planes that depth of field or motion blur made as noisy as colour
@@ -82,15 +86,10 @@ def load_photos(folder: Path, split: str, permissive: bool = True) -> list[Tenso
     """Photos of one split as (3, H, W) uint8 tensors; `folder` holds photos.csv and photos/."""
     from PIL import Image
 
-    index = folder / "photos.csv"
-    if not index.is_file():
-        raise InputError(f"cannot read training photos: {index}: not found. Name the folder with --photos")
     photos = []
-    with index.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["split"] == split and (not permissive or is_permissive(row)):
-                image = Image.open(folder / "photos" / Path(row["file"]).name).convert("RGB")
-                photos.append(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1))
+    for path in photo_files(folder, split, permissive):
+        image = Image.open(path).convert("RGB")
+        photos.append(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1))
     return photos
 
 
@@ -126,7 +125,10 @@ def photo_batch(photos: list[Tensor], config: DataConfig, rng: torch.Generator) 
         inner = np.s_[..., margin : margin + p, margin : margin + p]
         clean, noisy = clean[inner].contiguous(), noisy[inner].contiguous()
     elif config.photo_noise == "blind":
+        grey = torch.rand(b, 1, 1, 1, generator=rng) < config.grey_share
+        clean = torch.where(grey, clean.mean(1, keepdim=True), clean)
         noisy = noise.photographic(clean, rng, frozenset(config.photo_without))
+        noisy = torch.where(grey, noisy[:, 1:2], noisy)
     else:
         sigma = float(config.photo_noise.partition(":")[2]) / 255.0
         squeezed = (torch.rand(b, 1, 1, 1, generator=rng) < config.contrast_share).float()
@@ -181,7 +183,7 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
     def rand(*shape: int) -> Tensor:
         return torch.rand(shape, generator=rng)
 
-    spp = torch.exp2(rand(b, 1, 1, 1) * 7.3 + 1.0).round()
+    spp = torch.exp2(rand(b, 1, 1, 1) * math.log2(config.most_spp / 2) + 1.0).round()
     # Which quarter of the pixel the primary rays hit: edges in colour and auxiliary planes are noisy together.
     counts = torch.poisson((spp / 4.0).expand(b, 4, p, p).contiguous(), generator=rng)
     counts[:, 0] = torch.where(counts.sum(1) == 0, 1.0, counts[:, 0])
@@ -216,47 +218,7 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
         rays = int(torch.randint(1, 5, (1,), generator=rng))
         noisy, albedo, normal = montecarlo.scattered((noisy, albedo, normal), reach, rays, rng)
         clean = montecarlo.defocused(clean, reach)
-    noisy = montecarlo.fireflies(noisy, rng)
-    variance = F.avg_pool2d(F.pad((noisy - clean).square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate"), 3, 1)
-    if rand(1) < config.splat_share:
-        kernel = montecarlo.splat_kernel(rng)
-        clean, noisy, albedo, normal = (montecarlo.convolve(x, kernel) for x in (clean, noisy, albedo, normal))
-
-    if rand(1) < config.resize_share:
-        clean, noisy, albedo, normal, depth, variance = montecarlo.enlarged(
-            (clean, noisy, albedo, normal, depth, variance), rng
-        )
-        variance = variance.clamp_min(0)  # bicubic interpolation overshoots
-
-    # Exposure as the whole image would have set it: the patch's own log-mean lies around the key, not at it.
-    log_mean = torch.log(clean.clamp_min(0).mean(1, keepdim=True) + 1e-4).mean((2, 3), keepdim=True)
-    scale = g.KEY * torch.exp(torch.randn(b, 1, 1, 1, generator=rng) * 0.8 - log_mean)
-    clean, noisy, variance = clean * scale, noisy * scale, variance * scale.square()
-
-    any_kept = (rand(b, 1, 1, 1) >= config.drop_all).float()
-    keep_albedo = any_kept * (rand(b, 1, 1, 1) >= config.drop_albedo).float()
-    keep_normal = any_kept * (rand(b, 1, 1, 1) >= config.drop_normal).float()
-    keep_depth = any_kept * (rand(b, 1, 1, 1) >= config.drop_depth).float()
-    keep_variance = any_kept * (rand(b, 1, 1, 1) >= config.drop_variance).float()
-    near = depth.flatten(1).median(1).values.view(b, 1, 1, 1)
-    far = depth > 1e4 * near
-    log_depth = torch.where(far, 1.0, (torch.log2(depth.clamp_min(1e-4) / near) / 4.0).clamp(-1, 1))
-    relative = variance.sqrt() * torch.exp(0.3 * torch.randn(b, 1, p, p, generator=rng))
-    lum = luminance(noisy)
-    log_variance = (torch.log2(1 + 4 * relative / (lum + 0.02)) / 4).clamp(0, 1)
-    ones = torch.ones(b, 1, p, p)
-    return dict(
-        noisy=noisy,
-        clean=clean,
-        albedo=albedo.clamp(0, 1) * keep_albedo,
-        normal=normal * keep_normal,
-        depth=log_depth * keep_depth,
-        variance=log_variance * keep_variance,
-        flags=torch.cat([ones * keep_albedo, ones * keep_normal, ones * keep_depth, ones * keep_variance], 1),
-        linear=torch.ones(b, 1, 1, 1),
-        demodulate=keep_albedo * (rand(b, 1, 1, 1) < 0.85),
-        sensor=torch.zeros(b, 2, 1, 1),
-    )
+    return finished(noisy, clean, albedo, normal, depth, config, rng)
 
 
 def turned(parts: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
@@ -274,7 +236,7 @@ def turned(parts: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
     return {name: turn(name, x) for name, x in parts.items()}
 
 
-def stream(photos: list[Tensor], config: DataConfig, seed: int) -> Iterator[Batch]:
+def stream(photos: list[Tensor], config: DataConfig, seed: int, renders: Sequence[Rendered] = ()) -> Iterator[Batch]:
     """Endless batches. Scenes are kept in a pool and rendered `scene_reuse` times with other noise each."""
     rng = torch.Generator().manual_seed(seed)
     pool: list[gbuffers.Scene] = []
@@ -284,6 +246,8 @@ def stream(photos: list[Tensor], config: DataConfig, seed: int) -> Iterator[Batc
         if torch.rand(1, generator=rng) < config.photo_share:
             raw = config.raw_share > 0 and torch.rand(1, generator=rng) < config.raw_share
             parts = (raw_batch if raw else photo_batch)(photos, config, rng)
+        elif renders and torch.rand(1, generator=rng) < config.rendered_share:
+            parts = turned(rendered_batch(renders, config, rng), rng)
         else:
             if drawn % (2 if len(pool) < config.scene_pool else config.scene_reuse) == 0:
                 textures = crops(photos, b * 3, 2 * p, rng).reshape(b, 3, 3, 2 * p, 2 * p) ** 2.2
@@ -308,12 +272,8 @@ def stream(photos: list[Tensor], config: DataConfig, seed: int) -> Iterator[Batc
         bright = (parts["noisy"] * trusted).abs().amax(1, keepdim=True)
         linear = bool(parts["linear"].max() > 0)
         bound = outlier_weight_torch(bright) if linear else torch.ones_like(bright)
+        trusted = trusted * (bound > 0)
         yield Batch(**parts, inside=inside, trusted=trusted, confidence=trusted * bound)
-
-
-def luminance(color: Tensor) -> Tensor:
-    """(B, 3, H, W) linear colour to (B, 1, H, W) luminance, negatives clamped to 0."""
-    return torch.einsum("bchw,c->bhw", color.clamp_min(0), torch.from_numpy(g.LUMINANCE))[:, None]
 
 
 def make_guide(batch: Batch, mask: Tensor) -> Tensor:

@@ -36,10 +36,11 @@ def monte_carlo(mean: Tensor, spp: Tensor, shape: Tensor, hit: Tensor, chroma: T
     return mean * ((1.0 - chroma) * shared + chroma * apart)
 
 
-def fireflies(image: Tensor, rng: torch.Generator) -> Tensor:
-    """Adds isolated samples of 1 to 10,000 times the image's mean to at most 0.3 % of the pixels of half the images."""
+def fireflies(image: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """Adds isolated samples of 1 to 10,000 times the image's mean to at most 0.3 % of the pixels of a share of the
+    images."""
     b, _, h, w = image.shape
-    density = 0.003 * torch.rand(b, 1, 1, 1, generator=rng) ** 2 * (torch.rand(b, 1, 1, 1, generator=rng) < 0.5)
+    density = 0.003 * torch.rand(b, 1, 1, 1, generator=rng) ** 2 * (torch.rand(b, 1, 1, 1, generator=rng) < share)
     hit = torch.rand(b, 1, h, w, generator=rng) < density
     size = torch.exp(torch.randn(b, 1, h, w, generator=rng) * 2.0 + 2.5).clamp_max(1e4)
     tint = torch.rand(b, 3, 1, 1, generator=rng) * 0.7 + 0.3

@@ -1,174 +1,126 @@
-"""Render the validation suites again: `python -m mdenoise.training.scenes --suite validation --out DIR --assets DIR`.
+"""Render training scenes: `python -m mdenoise.training.scenes --count 300 --out DIR --assets DIR --photos DIR`.
 
-Every frame is one file under DIR/raw and is kept, so a render that was stopped goes on where it was. `--pack DATA`
-then writes the compact data set that `evaluate` reads. Mitsuba runs in this process; the Cycles scenes run in the
-Python that `--blender-python` names, because Blender's `bpy` wants one of its own.
+Scene k of seed S is one file, DIR/S-k.npz, and is always the same scene; those that are there are kept, so a run that
+was stopped goes on where it was. `--photos` is the folder that training takes its photographs from, `--assets` holds
+CC0 textures/, of which validation uses others. `train --renders DIR` learns from the files.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import subprocess
-from dataclasses import dataclass, replace
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 
-SIZE = 256
-SPLAT_CROP_PX = 128
-NOISY_SPP = (4, 16)
+from mdenoise.errors import InputError, MDenoiseError, OutputError, UsageError
+from mdenoise.training.terms import photo_files
+
+VARIANTS = ("llvm_ad_rgb", "cuda_ad_rgb", "scalar_rgb")
+SCENES_PER_PROCESS = 50  # Mitsuba keeps what it compiled: a fresh process now and then gives the memory back
 log = logging.getLogger("mdenoise.scenes")
 
 
-@dataclass(frozen=True)
-class Shot:
-    """One scene with one pixel filter. `half_spp` are the runs that each half of the reference is made of: what the
-    scene needs for an error below a tenth of OIDN's; a run appended later keeps those rendered before."""
+def start(variant: str, threads: int) -> None:
+    """Once in every process, before a module that needs the variant is imported."""
+    import drjit
+    import mitsuba
 
-    scene: str
-    renderer: str
-    half_spp: tuple[int, ...]
-    rfilter: str = "box"
-    noisy_spp: tuple[int, ...] = NOISY_SPP
-
-    @property
-    def name(self) -> str:
-        return self.scene if self.rfilter in ("box", "blackman_harris") else f"{self.scene}-{self.rfilter}"
-
-    @property
-    def suite(self) -> str:
-        return "clean" if self.rfilter in ("box", "blackman_harris") else "splat"
+    mitsuba.set_variant(variant)
+    mitsuba.set_log_level(mitsuba.LogLevel.Error)
+    drjit.set_thread_count(threads)
 
 
-MITSUBA = (
-    Shot("cornell", "mitsuba", (1024,)),
-    Shot("toys", "mitsuba", (768,)),
-    Shot("brick_corner", "mitsuba", (768,)),
-    Shot("materials", "mitsuba", (1024,)),
-    Shot("night_fair", "mitsuba", (768,)),
-    Shot("garden", "mitsuba", (640,)),
-    Shot("window_room", "mitsuba", (1024,)),
-    Shot("cornell", "mitsuba", (512,), "gaussian"),
-    Shot("toys", "mitsuba", (512,), "gaussian"),
-    Shot("materials", "mitsuba", (512,), "mitchell"),
-    Shot("night_fair", "mitsuba", (512,), "mitchell"),
-)
-CYCLES = (
-    Shot("living_room", "cycles", (512,), "blackman_harris"),
-    Shot("product", "cycles", (512,), "blackman_harris"),
-    Shot("meadow", "cycles", (512,), "blackman_harris"),
-    Shot("gallery", "cycles", (512,), "blackman_harris"),
-    Shot("workshop", "cycles", (512,), "blackman_harris"),
-    Shot("breakfast", "cycles", (512,), "blackman_harris"),
-)
+def write_scene(path: Path, seed: int, photos: tuple[Path, ...], assets: Path, size: int, reference_spp: int) -> int:
+    """Bytes of the file, which appears whole or not at all."""
+    from mdenoise.training import scenes_render
 
-
-def jobs(shot: Shot, raw: Path) -> list[tuple[int, int, Path]]:
-    """(spp, seed, file) of every frame of a shot, the noisy ones first; a and b are the halves of the reference."""
-    # Seeds of the two frames that are committed, then any that the reference does not use.
-    seeds = {spp: 1 + i for i, spp in enumerate(NOISY_SPP)}
-    frames = [(spp, seeds.get(spp, 1000 + spp), raw / f"{shot.name}.{spp}.npz") for spp in shot.noisy_spp]
-    for run, spp in enumerate(shot.half_spp):
-        frames += [(spp, 3 + 10 * run + i, raw / f"{shot.name}.{half}{run or ''}.npz") for i, half in enumerate("ab")]
-    return frames
-
-
-def render_mitsuba(shots: tuple[Shot, ...], raw: Path, assets: Path) -> None:
-    from mdenoise.training import validation_mitsuba
-
-    for shot in shots:
-        for spp, seed, path in jobs(shot, raw):
-            if not path.exists():
-                planes = validation_mitsuba.render(shot.scene, assets, spp, seed, shot.rfilter, SIZE)
-                save(path, planes if spp in shot.noisy_spp else {"color": planes["color"]})
-
-
-def save(path: Path, planes: dict[str, np.ndarray]) -> None:
-    """Appears whole or not at all, so that a stopped render leaves no half file to resume from."""
+    arrays = scenes_render.render(seed, photos, assets, size, reference_spp)
     part = path.with_suffix(".part")
     with part.open("wb") as file:
-        np.savez(file, **planes)
+        np.savez_compressed(file, **arrays)
     part.replace(path)
-    log.info("%s", path.name)
+    return path.stat().st_size
 
 
-def render_cycles(shots: tuple[Shot, ...], raw: Path, assets: Path, blender_python: Path) -> None:
-    script = Path(__file__).with_name("validation_cycles.py")
-    for shot in shots:
-        for spp, seed, path in jobs(shot, raw):
-            if path.exists():
-                continue
-            exr = path.with_suffix(".exr")
-            subprocess.run(
-                [
-                    blender_python,
-                    script,
-                    "--scene",
-                    shot.scene,
-                    "--size",
-                    str(SIZE),
-                    "--assets",
-                    assets,
-                    f"{spp}:{seed}:{exr}",
-                ],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-            planes = read_cycles(exr)
-            save(path, planes if spp in shot.noisy_spp else {"color": planes["color"]})
-            exr.unlink()
+def seed_of(seed: int, index: int) -> int:
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
 
 
-def read_cycles(path: Path) -> dict[str, np.ndarray]:
-    """The planes of a multilayer file of `validation_cycles`, named as `validation_mitsuba.render` names them."""
-    import OpenEXR
-
-    channels = {}
-    for part in OpenEXR.File(str(path), separate_channels=True).parts:
-        channels |= {name.split(".", 1)[1]: channel.pixels for name, channel in part.channels.items()}
-    planes = {
-        name: np.stack([channels[f"{layer}.{c}"] for c in letters], -1)
-        for name, layer, letters in (
-            ("color", "Combined", "RGB"),
-            ("albedo", "Denoising Albedo", "RGB"),
-            ("normal", "Denoising Normal", "XYZ"),
-        )
-    }
-    return planes | {"depth": channels["Depth.Z"]}
+def render_scenes(args: argparse.Namespace) -> None:
+    """Raises InputError, OutputError."""
+    photos = tuple(photo_files(args.photos, "train"))
+    if not (args.assets / "textures").is_dir():
+        raise InputError(f"cannot use assets {args.assets}: no textures/ in it; name the folder with --assets")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {args.out}: {error.strerror}; choose another --out") from None
+    wanted = [(args.out / f"{args.seed}-{i:05d}.npz", seed_of(args.seed, i)) for i in range(args.count)]
+    missing = [job for job in wanted if not job[0].exists()]
+    log.info("%d scenes wanted, %d there", len(wanted), len(wanted) - len(missing))
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    workers = args.workers or (1 if args.variant == "cuda_ad_rgb" else cores)
+    threads = max(1, cores // workers)
+    began, done, size = time.monotonic(), 0, 0
+    # Not `max_tasks_per_child`: with it, the pool of Python 3.11 comes to a halt once a process has done its share.
+    share = workers * SCENES_PER_PROCESS
+    for first in range(0, len(missing), share):
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start, (args.variant, threads)) as pool:
+            jobs = {
+                pool.submit(write_scene, path, seed, photos, args.assets, args.size, args.reference_spp): path
+                for path, seed in missing[first : first + share]
+            }
+            try:
+                for job in as_completed(jobs):
+                    size, done = size + job.result(), done + 1
+                    rate = (time.monotonic() - began) / done
+                    text = "%s: %d of %d, %.1f s and %.2f MB a scene, %.0f min left"
+                    left = (len(missing) - done) * rate / 60
+                    log.info(text, jobs[job].name, done, len(missing), rate, size / done / 1e6, left)
+            except BrokenProcessPool:
+                raise OutputError(
+                    f"cannot go on rendering to {args.out}: a process of Mitsuba died, of too little memory or of an "
+                    "LLVM that it cannot use; try --workers 1 or --variant scalar_rgb. What is rendered is kept"
+                ) from None
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m mdenoise.training.scenes", description=__doc__.splitlines()[0])
-    parser.add_argument("--suite", choices=["validation"], default="validation")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the rendered frames")
-    parser.add_argument("--assets", type=Path, required=True, help="folder with meshes/ and hdri/ (CC0)")
-    parser.add_argument(
-        "--blender-python", type=Path, help="a Python with bpy; without it the Cycles scenes are left out"
+    parser = argparse.ArgumentParser(
+        prog="python -m mdenoise.training.scenes",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--skip-mitsuba", action="store_true")
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--assets", type=Path, required=True, metavar="DIR", help="folder with textures/")
+    parser.add_argument("--photos", type=Path, required=True, metavar="DIR", help="folder with photos.csv and photos/")
+    parser.add_argument("--size", type=int, default=192, help="pixels along each side (default: 192)")
     parser.add_argument(
-        "--spp", type=int, nargs="+", default=NOISY_SPP, help="samples of the noisy frames (default: 4 16)"
+        "--reference-spp", type=int, default=256, help="the most samples of a reference; easy scenes take fewer"
     )
-    parser.add_argument(
-        "--pack", type=Path, metavar="DATA", help="also write the compact data set here, of the renderers that ran"
-    )
+    parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core, or one for a GPU)")
+    parser.add_argument("--variant", choices=VARIANTS, default=VARIANTS[0])
     args = parser.parse_args(arguments)
+    if min(args.count, args.size) < 1:
+        raise UsageError("nothing to render: --count and --size must be at least 1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    raw = args.out / "raw"
-    raw.mkdir(parents=True, exist_ok=True)
-    mitsuba = () if args.skip_mitsuba else tuple(replace(shot, noisy_spp=tuple(args.spp)) for shot in MITSUBA)
-    cycles = tuple(replace(shot, noisy_spp=tuple(args.spp)) for shot in CYCLES) if args.blender_python else ()
-    if mitsuba:
-        render_mitsuba(mitsuba, raw, args.assets)
-    if cycles:
-        render_cycles(cycles, raw, args.assets, args.blender_python)
-    if args.pack:
-        from mdenoise.training import renders
-
-        renders.pack(raw, args.pack, mitsuba + cycles, SPLAT_CROP_PX)
-        log.info("packed into %s: %.1f MB", args.pack, sum(f.stat().st_size for f in args.pack.iterdir()) / 1e6)
+    render_scenes(args)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MDenoiseError as error:
+        print(f"mdenoise.training.scenes: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
+from mdenoise.errors import InputError
+
 PERMISSIVE_SETS = frozenset(
     (
         *("budgie", "clic2025", "popos", "elementary", "matheus", "worksuite", "oceanic", "tylor", "deepin"),
@@ -17,3 +22,13 @@ def is_permissive(row: dict[str, str]) -> bool:
     if row["set"] == "umate":
         return any(key in row["source_file"] for key in ("-photos/", "hirsute", "impish"))
     return row["set"] in PERMISSIVE_SETS
+
+
+def photo_files(folder: Path, split: str, permissive: bool = True) -> list[Path]:
+    """The photographs of one split; `folder` holds photos.csv and photos/. Raises InputError."""
+    index = folder / "photos.csv"
+    if not index.is_file():
+        raise InputError(f"cannot read training photos: {index}: not found. Name the folder with --photos")
+    with index.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == split]
+    return [folder / "photos" / Path(row["file"]).name for row in rows if not permissive or is_permissive(row)]

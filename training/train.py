@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from mdenoise.errors import InputError, MDenoiseError, UsageError
-from mdenoise.training import checkpoint, distributed, pairs
+from mdenoise.training import checkpoint, distributed, pairs, rendered
 from mdenoise.training import data as patches
 from mdenoise.training.config import TrainConfig, load_preset
 from mdenoise.training.filter import apply_filter_torch
@@ -41,27 +41,37 @@ class Stream(torch.utils.data.IterableDataset):
     """Batches of one process; every worker draws its own, and after a resume others than before."""
 
     def __init__(
-        self, photos: list[torch.Tensor], crops: list[pairs.Crops], config: TrainConfig, seed: tuple[int, ...]
+        self,
+        photos: list[torch.Tensor],
+        crops: list[pairs.Crops],
+        renders: list[rendered.Rendered],
+        config: TrainConfig,
+        seed: tuple[int, ...],
     ):
-        self.photos, self.crops, self.config, self.seed = photos, crops, config, seed
+        self.photos, self.crops, self.renders, self.config, self.seed = photos, crops, renders, config, seed
 
     def __iter__(self) -> Iterator[patches.Batch]:
         info = torch.utils.data.get_worker_info()
         if info:
             torch.set_num_threads(1)
-        return batches(self.photos, self.crops, self.config, distributed.seed_of(*self.seed, info.id if info else 0))
+        seed = distributed.seed_of(*self.seed, info.id if info else 0)
+        return batches(self.photos, self.crops, self.renders, self.config, seed)
 
 
 def batches(
-    photos: list[torch.Tensor], crops: list[pairs.Crops], config: TrainConfig, seed: int
+    photos: list[torch.Tensor],
+    crops: list[pairs.Crops],
+    renders: list[rendered.Rendered],
+    config: TrainConfig,
+    seed: int,
 ) -> Iterator[patches.Batch]:
-    """Endless batches: photographs and synthetic scenes, pairs, or both as `pair_share` says."""
+    """Endless batches: photographs, synthetic scenes and renders, pairs, or both as `pair_share` says."""
     if not crops:
-        yield from patches.stream(photos, config.data, seed)
+        yield from patches.stream(photos, config.data, seed, renders)
     own = pairs.stream(crops, config.data, distributed.seed_of(seed, 1))
     if not photos:
         yield from own
-    made, rng = patches.stream(photos, config.data, seed), torch.Generator().manual_seed(seed)
+    made, rng = patches.stream(photos, config.data, seed, renders), torch.Generator().manual_seed(seed)
     while True:
         yield next(own if torch.rand(1, generator=rng) < config.pair_share else made)
 
@@ -92,7 +102,14 @@ def load_data(
     return photos, crops
 
 
-def train(config: TrainConfig, photos_dir: Path | None, out: Path, resume: bool, pairs_dir: Path | None = None) -> None:
+def train(
+    config: TrainConfig,
+    photos_dir: Path | None,
+    out: Path,
+    resume: bool,
+    pairs_dir: Path | None = None,
+    renders_dir: Path | None = None,
+) -> None:
     """One run, in every process of it. Raises InputError, UsageError, ModelError, OutputError."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -101,6 +118,7 @@ def train(config: TrainConfig, photos_dir: Path | None, out: Path, resume: bool,
         device, leads = group.device, group.rank == 0
         config = checkpoint.adopt(config)
         photos, crops = load_data(config, photos_dir, pairs_dir, "train")
+        renders = rendered.load(renders_dir, "train") if renders_dir else []
         torch.manual_seed(config.seed)
         torch.set_float32_matmul_precision("high" if device.type == "cuda" else "highest")
         net = build(config).to(device, memory_format=torch.channels_last)
@@ -122,7 +140,7 @@ def train(config: TrainConfig, photos_dir: Path | None, out: Path, resume: bool,
         share = replace(config, data=group.share(config.data))
         cores = max(1, (os.cpu_count() or 1) // group.local_size - 1)
         loader = torch.utils.data.DataLoader(
-            Stream(photos, crops, share, (config.seed, step, group.rank)),
+            Stream(photos, crops, renders, share, (config.seed, step, group.rank)),
             batch_size=None,
             num_workers=config.workers or (1 if device.type == "cpu" else min(14, cores)),
             prefetch_factor=4,
@@ -132,7 +150,8 @@ def train(config: TrainConfig, photos_dir: Path | None, out: Path, resume: bool,
         if leads:
             fixed = replace(config, data=replace(config.data, scene_reuse=1))
             held_photos, held_crops = load_data(config, photos_dir, pairs_dir, "val")
-            held = batches(held_photos or photos, held_crops or crops, fixed, 77)
+            held_renders = rendered.load(renders_dir, "val") if renders_dir else []
+            held = batches(held_photos or photos, held_crops or crops, held_renders or renders, fixed, 77)
             judge = Judge(net, [next(held).to(device) for _ in range(config.validation_batches)], config)
         filter_layers = apply_filter_torch
         if config.compile:
@@ -201,6 +220,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--preset", default="base", help="name in training/presets or a TOML file")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="folder with photos.csv and photos/")
     parser.add_argument("--pairs", type=Path, metavar="DIR", help="folder with pairs.csv and crops/")
+    parser.add_argument("--renders", type=Path, metavar="DIR", help="folder with renders of mdenoise.training.scenes")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights, log and plot")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument(
@@ -209,7 +229,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.photos and not args.pairs:
         raise UsageError("nothing to train on: name a folder with --photos or --pairs")
-    train(load_preset(args.preset, args.set), args.photos, args.out, args.resume, args.pairs)
+    train(load_preset(args.preset, args.set), args.photos, args.out, args.resume, args.pairs, args.renders)
 
 
 if __name__ == "__main__":
