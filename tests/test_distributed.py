@@ -17,6 +17,7 @@ pytest.importorskip("safetensors")
 from mdenoise.errors import InputError, UsageError  # noqa: E402
 from mdenoise.training import checkpoint, data, distributed  # noqa: E402
 from mdenoise.training.config import load_preset  # noqa: E402
+from mdenoise.training.model import KernelNet, ModelConfig, widened  # noqa: E402
 
 TINY = {
     "model.widths": "[16, 16, 32]",
@@ -175,8 +176,21 @@ def test_warm_start_takes_the_network_of_the_weights():
     assert set(checkpoint.warm_state(config)) >= {"stem.weight", "head0.bias"}
     with pytest.raises(UsageError, match=r"its widths is .*model\.widths is"):
         checkpoint.adopt(load_preset("finetune", ["model.widths=[8, 8, 8]"]))
+    with pytest.raises(UsageError, match=r"its widths is .*model\.widths is"):
+        checkpoint.adopt(load_preset("finetune", ["model.widths=[96, 96, 256]"]))
     with pytest.raises(Exception, match=r"cannot start from nothing\.safetensors"):
         checkpoint.adopt(load_preset("finetune", ["warm_start=nothing.safetensors"]))
+
+
+def test_a_wider_network_starts_with_the_output_of_the_narrower_one():
+    narrow = KernelNet(ModelConfig(widths=(16, 32, 64), blocks=2))
+    wide = KernelNet(ModelConfig(widths=(24, 48, 64), blocks=2))
+    wide.load_state_dict(widened(narrow.state_dict(), wide.state_dict()))
+    guide = torch.rand(1, 17, 64, 64)
+    with torch.no_grad():
+        for got, expected in zip(wide(guide), narrow(guide), strict=True):
+            torch.testing.assert_close(got, expected)
+    assert wide.enc0[0].a.weight[20].abs().sum() > 0  # what is new can learn
 
 
 @pytest.fixture(scope="module")

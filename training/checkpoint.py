@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mdenoise.errors import InputError, ModelError, OutputError, UsageError
 from mdenoise.training.config import TrainConfig
-from mdenoise.training.model import ModelConfig, start_chroma
+from mdenoise.training.model import KernelNet, ModelConfig, start_chroma, widened
 
 WEIGHTS = Path(__file__).with_name("weights")
 COLUMNS = ("step", "seconds", "learning_rate", "loss", "psnr_render", "psnr_photo", "psnr_noisy", "patches_per_s")
@@ -79,7 +79,8 @@ def warm_file(config: TrainConfig) -> Path:
 
 
 def adopt(config: TrainConfig) -> TrainConfig:
-    """`config` with the network of its `warm_start`; a preset need not repeat its widths, but must not contradict."""
+    """`config` with the network of its `warm_start`; a preset need not repeat its widths, may ask for larger ones
+    before the attention, but must not contradict."""
     if not config.warm_start or config.paper:
         return config
     path = warm_file(config)
@@ -89,6 +90,9 @@ def adopt(config: TrainConfig) -> TrainConfig:
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"cannot start from {path}: not weights of mdenoise train ({error})") from None
     wanted, default = asdict(config.model), asdict(ModelConfig())
+    wider = all(w >= f for w, f in zip(config.model.widths, found.widths, strict=True))
+    if wider and config.model.widths[2] == found.widths[2]:  # attention splits its width among the heads
+        found = replace(found, widths=config.model.widths)
     for name, value in asdict(found).items():
         if name not in ("chroma", "attention_mask", "guide_channels") and wanted[name] not in (default[name], value):
             raise UsageError(f"cannot start from {path}: its {name} is {value}, model.{name} is {wanted[name]}")
@@ -103,7 +107,8 @@ def warm_state(config: TrainConfig) -> dict[str, Tensor]:
     missing = 4 * config.model.guide_channels - state["stem.weight"].shape[1]
     if missing > 0:  # guide planes that came later: not looked at, at first
         state["stem.weight"] = F.pad(state["stem.weight"], (0, 0, 0, 0, 0, missing))
-    return start_chroma(state) if config.model.chroma else state
+    state = start_chroma(state) if config.model.chroma else state
+    return widened(state, KernelNet(config.model).state_dict())
 
 
 # --- log ----------------------------------------------------------------------------------------------------------

@@ -169,6 +169,18 @@ def start_chroma(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
+def widened(state: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a narrower network as a start for one whose first weights are `fresh`, with the same output:
+    features that are new keep their first weights, and whoever reads them starts with 0."""
+    wide = {}
+    for name, target in fresh.items():
+        wide[name] = target.clone()
+        if target.ndim > 1:
+            wide[name][:, state[name].shape[1] :] = 0
+        wide[name][tuple(slice(n) for n in state[name].shape)] = state[name]
+    return wide
+
+
 def reach_px(config: ModelConfig) -> int:
     """Largest distance in pixels at which an input can change a filtered pixel, counted layer by layer."""
     r = config.residuals
