@@ -75,7 +75,7 @@ def to_planes(
     if not isinstance(layers, Mapping):
         raise UsageError(f"layers of type {type(layers).__name__} cannot be used: pass a dict of name -> array")
     size = image.shape[:2]
-    found = {name: _guide(name, value, size) for name, value in guides.items()}
+    found = {name: guide(name, value, size) for name, value in guides.items()}
     flat = image.reshape(*size, -1)
     rgb = np.repeat(flat[..., :1], 3, axis=2) if flat.shape[2] == 1 else flat[..., :3]
     extra = {
@@ -139,16 +139,18 @@ def wrap(source: Any, result: np.ndarray) -> Any:
     return result
 
 
-def _guide(name: str, value: Any, size: tuple[int, int]) -> np.ndarray | None:
-    """An auxiliary plane as the pipeline takes it: albedo and normal (H, W, 3), depth and variance (H, W)."""
+def guide(name: str, value: Any, size: tuple[int, int]) -> np.ndarray | None:
+    """An auxiliary plane as the pipeline takes it: albedo and normal (H, W, 3), before and after (H, W, 2), depth and
+    variance (H, W)."""
     if value is None:
         return None
-    array = _same_size(name, read(name, value, (3,) if name in ("albedo", "normal") else (1,)), size)
+    channels = {"albedo": 3, "normal": 3, "before": 2, "after": 2}.get(name, 1)
+    array = _same_size(name, read(name, value, (channels,)), size)
     if array.dtype.kind == "u":
         if name != "albedo":
             raise InputError(f"cannot use {name} of type {array.dtype}: use float16 or float32")
         array = array / np.float32(np.iinfo(array.dtype).max)
-    return array if name in ("albedo", "normal") else array.reshape(size)
+    return array if channels > 1 else array.reshape(size)
 
 
 def _same_size(name: str, array: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,15 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from mdenoise import arrays, engines, models, pipeline
+from mdenoise import arrays, engines, models, pipeline, temporal
 from mdenoise.config import Options
 from mdenoise.errors import Cancelled, UsageError
 from mdenoise.filter import usable_cpus
+from mdenoise.frame import Filtered, Planes
+from mdenoise.motion import Motion
 
 # While one call infers, others build guides and filter: on 2 cores two at once finish 16 % sooner than one by one, and
 # four no sooner than two. Each keeps the answers of its own last tiles, 142 bytes a pixel.
 AT_ONCE = 4
 _WAIT_S = 0.05  # how soon a call that waits for its turn asks `cancel` again
+_GUIDES = ("albedo", "normal", "depth", "variance")
+_OF_A_FRAME = {"color", *_GUIDES, "layers", "encoding", "before", "after"}
 _IN_CALL = {"layers", "color", "albedo", "normal", "depth", "variance", "uncertainty"}
 
 
@@ -127,29 +132,57 @@ class Denoiser:
         Returns the denoised image as the kind, type and shape of `color` (or `out`), or a `Denoised` when `layers` or
         `uncertainty` is given. Raises InputError for arrays that do not fit, UsageError, EngineError, Cancelled.
         """
-        image = arrays.read("color", color, (1, 3, 4))
         memory = None if out is None else arrays.target(out, arrays.view("color", color))
-        planes = arrays.to_planes(
-            image,
-            {"albedo": albedo, "normal": normal, "depth": depth, "variance": variance},
-            {} if layers is None else layers,
-            self.options.encoding if encoding is None else encoding,
-            self.options.alpha == "keep",
-        )
+        guides = {"albedo": albedo, "normal": normal, "depth": depth, "variance": variance}
+        image, planes = self._read(color, guides, layers, encoding)
         options = self.options if strength is None else replace(self.options, strength=strength)
         if uncertainty:
             options = replace(options, uncertainty=True)
         with self._session(cancel) as engine:
             done = pipeline.denoise_planes(planes, engine, self.card, options, progress=progress, cancel=cancel)
         result = arrays.to_image(done.layers, image, memory)
-        result = arrays.like(color, result) if out is None else out
-        if layers is None and not uncertainty:
-            return result
-        return Denoised(
-            result,
-            {name: arrays.like(layer, done.layers[f"layer:{name}"]) for name, layer in (layers or {}).items()},
-            arrays.wrap(color, done.uncertainty) if uncertainty else None,
-        )
+        return _answer(color, layers, arrays.like(color, result) if out is None else out, done)
+
+    def sequence(
+        self, frames: Iterable[Mapping[str, Any]], reach: int = 2, *, strength: float | None = None
+    ) -> Iterator[Any]:
+        """Denoise a moving picture: each frame is joined with at most `reach` to either side where they show the same
+        surface in the same light, which takes away flicker.
+
+        Each of `frames` names arguments of a call (color; albedo, normal, depth, variance, layers, encoding) and
+        `before`, `after` or both: (H, W, 2) pixels, x to the right and y downwards, from where a pixel is to where its
+        surface was one frame before and will be one frame after. Frames without stay by themselves.
+
+        Yields what a call returns, in order. `reach` frames are taken ahead, and 2 `reach` + 1 held. Raises as a call.
+        """
+        options = self.options if strength is None else replace(self.options, strength=strength)
+        read: deque[tuple[Any, Any, np.ndarray]] = deque()
+
+        def still(frame: Mapping[str, Any]) -> temporal.Still:
+            unknown = sorted(frame.keys() - _OF_A_FRAME)
+            if unknown or "color" not in frame:
+                raise UsageError(f"cannot denoise a frame with {unknown[0]!r}" if unknown else "a frame has no color")
+            color, layers = frame["color"], frame.get("layers")
+            image, planes = self._read(
+                color, {name: frame.get(name) for name in _GUIDES}, layers, frame.get("encoding")
+            )
+            ways = {way: arrays.guide(way, frame.get(way), image.shape[:2]) for way in ("before", "after")}
+            with self._session(None) as engine:
+                done = pipeline.denoise_planes(planes, engine, self.card, replace(options, strength=1.0))
+            read.append((color, layers, image))
+            return temporal.Still(planes, done, Motion(**ways) if any(w is not None for w in ways.values()) else None)
+
+        for done in temporal.stream(map(still, frames), reach, options.strength):
+            color, layers, image = read.popleft()
+            yield _answer(color, layers, arrays.like(color, arrays.to_image(done.layers, image, None)), done)
+
+    def _read(
+        self, color: Any, guides: Mapping[str, Any], layers: Any, encoding: str | None
+    ) -> tuple[np.ndarray, Planes]:
+        image = arrays.read("color", color, (1, 3, 4))
+        encoding = self.options.encoding if encoding is None else encoding
+        layers = {} if layers is None else layers
+        return image, arrays.to_planes(image, guides, layers, encoding, self.options.alpha == "keep")
 
     def submit(self, color: Any, albedo: Any = None, normal: Any = None, **call: Any) -> Future[Any]:
         """The same call on another thread; the future answers what it returns or raises. Leave the arrays alone until
@@ -224,6 +257,16 @@ class Denoiser:
         with self._state:
             self._open_calls -= 1
             self._state.notify_all()
+
+
+def _answer(color: Any, layers: Mapping[str, Any] | None, result: Any, done: Filtered) -> Any:
+    if layers is None and done.uncertainty is None:
+        return result
+    return Denoised(
+        result,
+        {name: arrays.like(layer, done.layers[f"layer:{name}"]) for name, layer in (layers or {}).items()},
+        None if done.uncertainty is None else arrays.wrap(color, done.uncertainty),
+    )
 
 
 def denoise(

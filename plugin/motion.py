@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from mdenoise.adapters.layers import plain
 from mdenoise.frame import Frame, Layer
 
 # Last element of the name -> which way it leads. One frame's way in pixels, as compositors take it.
-AFTER = ("forward", "motionfore", "motionforward", "motionvector", "motionvectors", "motion", "mvec")
+AFTER = ("forward", "motionfore", "motionforward", "motionvector", "motionvectors", "motionvec", "motion", "mvec")
 BEFORE = ("backward", "motionback", "motionbackward")
 _FIRST, _SECOND = ("x", "r", "u", "red"), ("y", "g", "v", "green")
 
@@ -18,16 +19,20 @@ _FIRST, _SECOND = ("x", "r", "u", "red"), ("y", "g", "v", "green")
 @dataclass(frozen=True)
 class Motion:
     """Where each pixel was one frame before and will be one frame after, less where it is: (H, W, 2) float32 pixels, x
-    to the right, y downwards; None where the renderer does not tell. `sure` when the signs of its vectors are known."""
+    to the right, y downwards; None where the renderer does not tell. `sure` when the vectors' signs and unit are."""
 
     before: np.ndarray | None = None
     after: np.ndarray | None = None
     sure: bool = True
 
-    def turned(self, turns: tuple[int, int]) -> Motion:
-        signs = np.array(turns, np.float32)
+    def scaled(self, factors: Mapping[str, tuple[float, float]]) -> Motion:
+        """`before` and `after` times what `factors` has for them."""
+        planes = {way: getattr(self, way) for way in ("before", "after")}
         return Motion(
-            None if self.before is None else self.before * signs, None if self.after is None else self.after * signs
+            **{
+                way: plane if plane is None or way not in factors else plane * np.array(factors[way], np.float32)
+                for way, plane in planes.items()
+            }
         )
 
 
@@ -35,8 +40,9 @@ def find_motion(frame: Frame, color: Layer) -> Motion | None:
     """The motion vectors beside a colour layer, of its view layer where there are several; None when there are none.
 
     Cycles' Vector holds, in pixels with y upwards, the way to the frame before (X, Y) and the way from the frame after
-    (Z, W): checked with frames that it rendered. Arnold's motionvector and RenderMan's forward and backward are taken
-    as pixels; their signs are left to be told from the frames.
+    (Z, W): checked with frames that it rendered. Others are read as pixels with y upwards and left to be told from
+    the frames (`temporal.ways_of`): RenderMan's forward and backward, Arnold's motionvector, which spans its shutter
+    and not the frame, MoonRay's motionvec, which is 1 from the middle to the border.
     """
     size = frame.parts[color.part].window
     scope = color.name.rpartition(".")[0]

@@ -9,9 +9,12 @@ was measured, too, and gains a third of that. Every layer takes the same weights
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +23,15 @@ from mdenoise import sequences
 from mdenoise.errors import InputError
 from mdenoise.frame import Filtered, Planes
 from mdenoise.motion import Motion
+from mdenoise.warp import at, finite, grid, inside, likeness
 
+# "before" and "after" -> factors of x and y by which a renderer's vectors may have to be taken, the likeliest first.
+Ways = dict[str, list[tuple[float, float]]]
 BACK_PX, BACK_SHARE = 0.6, 0.1  # how far from its start a way forth and back may end: pixels, and of its length
-ALBEDO_STEP, NORMAL_STEP, DEPTH_STEP = 0.16, 0.35, 0.12  # differences at which confidence has fallen to 1/e
-LIGHT_RADIUS_PX, LIGHT_SIGMAS = 2, 1.0  # window whose mean light is compared, and what of its error is let pass
-TURNS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # signs that a renderer's vectors may have
+OPPOSITE = {"before": "after", "after": "before"}
+SIGNS = ((1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0))  # that a renderer's vectors may have
+PROBES = 20_000  # pixels that tell what a renderer's vectors mean
+LEVEL = 0.98  # of the best meaning's likelihood: no worse than it
 
 
 @dataclass(frozen=True)
@@ -36,59 +43,81 @@ class Still:
     motion: Motion | None
 
 
+@dataclass(frozen=True)
+class Shot:
+    """A file of a sequence: its images and, until its result is written, what was read of it."""
+
+    stills: tuple[Still, ...]
+    source: Any = None
+
+
 class Window:
-    """The stills of the frames around the current one, each made once while a sequence goes by: memory is flat."""
+    """The shots around the current one, each made once while a sequence goes by: memory is flat."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[Path, int, int], tuple[Still, ...]] = {}
-        self._turns: tuple[int, int] | None = None
+        self._kept: dict[tuple[Path, int, int], Shot] = {}
+        self._ways: Ways = {}
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def results(
-        self, src: Path, reach: int, make: Callable[[Path], Sequence[Still]], strength: float
-    ) -> tuple[list[Filtered], tuple[str, ...]]:
-        """The results of `src` joined with those of at most `reach` frames to either side, and what to say of it.
+        self, src: Path, reach: int, make: Callable[[Path], Shot], strength: float
+    ) -> tuple[Any, list[Filtered], tuple[str, ...]]:
+        """The source of `src`, its results joined with those of at most `reach` frames to either side, and notes.
 
         `make` reads and filters a file. Raises what it raises for `src`; a neighbour that fails is left out.
         """
+        key = key_of(src)
+        now = self._kept.get(key)
+        if now is None or now.source is None:
+            now = make(src)
         notes: list[str] = []
-        now = self._stills(src, make)
-        sides, used = [], {key_of(src)}
+        sides, used = [], {key: spent(now)}
+        moves = any(still.motion is not None for still in now.stills)
         for step in (-1, 1):
             side = []
-            for path in neighbours(src, step, reach):
+            for path in neighbours(src, step, reach) if moves else ():
                 try:
-                    stills = self._stills(path, make)
+                    near = key_of(path)
+                    shot = self._kept.get(near) or make(path)
                 except InputError as error:
                     notes.append(f"left out of the mean over frames: {error}")
                     break
-                if len(stills) != len(now):
+                used[near] = shot if step > 0 else spent(shot)
+                if len(shot.stills) != len(now.stills):
                     break
-                side.append(stills)
-                used.add(key_of(path))
+                side.append(shot.stills)
             sides.append(side)
-        self._kept = {key: stills for key, stills in self._kept.items() if key in used}
+        self._kept = used
         joined = []
-        for number, still in enumerate(now):
+        for number, still in enumerate(now.stills):
             before, after = ([stills[number] for stills in side] for side in sides)
-            if still.motion is not None and not still.motion.sure and self._turns is None:
-                self._turns = turns_of(still, before, after)
-            turned = [with_turns(one, self._turns or (1, 1)) for one in (still, *before, *after)]
-            layers, frames = join(turned[0], turned[1 : 1 + len(before)], turned[1 + len(before) :])
-            noisy = still.planes.layers
-            layers = {name: stored(layer, noisy[name], strength) for name, layer in layers.items()}
-            joined.append(replace(still.result, layers=layers))
+            result, frames = joined_result(still, before, after, self._ways, strength)
+            joined.append(result)
             why = "" if still.motion is not None else ": it has no motion vectors"
             notes.append(f"mean over {frames:.1f} frames{why}")
-        return joined, tuple(notes)
+        return now.source, joined, tuple(notes)
 
-    def _stills(self, path: Path, make: Callable[[Path], Sequence[Still]]) -> tuple[Still, ...]:
-        key = key_of(path)
-        if key not in self._kept:
-            self._kept[key] = tuple(make(path))
-        return self._kept[key]
+
+def stream(stills: Iterable[Still], reach: int, strength: float) -> Iterator[Filtered]:
+    """The result of each still, joined with those of at most `reach` to either side; holds 2 `reach` + 1 of them."""
+    ways: Ways = {}
+    source = iter(stills)
+    before: deque[Still] = deque(maxlen=reach)
+    ahead: deque[Still] = deque()
+    while True:
+        ahead.extend(islice(source, reach + 1 - len(ahead)))
+        if not ahead:
+            return
+        now = ahead.popleft()
+        yield joined_result(now, [*before], [*ahead], ways, strength)[0]
+        before.appendleft(now)
+
+
+def spent(shot: Shot) -> Shot:
+    """What the frames that follow need of a shot."""
+    return Shot(tuple(replace(still, planes=replace(still.planes, layers={})) for still in shot.stills))
 
 
 def key_of(path: Path) -> tuple[Path, int, int]:
@@ -114,6 +143,22 @@ def neighbours(src: Path, step: int, reach: int) -> Iterator[Path]:
         yield path
 
 
+def joined_result(
+    still: Still, before: Sequence[Still], after: Sequence[Still], ways: Ways, strength: float
+) -> tuple[Filtered, float]:
+    """`join`, with vectors as the frames tell them to be meant, blended with the input and in its types."""
+    unsure = still.motion is not None and not still.motion.sure
+    if unsure:
+        narrow(ways, still, before, after)
+    stills = [still, *before, *after]
+    if unsure:
+        factors = {way: left[0] for way, left in ways.items()}
+        stills = [one if one.motion is None else replace(one, motion=one.motion.scaled(factors)) for one in stills]
+    layers, frames = join(stills[0], stills[1 : 1 + len(before)], stills[1 + len(before) :])
+    noisy = still.planes.layers
+    return replace(still.result, layers={n: stored(x, noisy[n], strength) for n, x in layers.items()}), frames
+
+
 def join(still: Still, before: Sequence[Still], after: Sequence[Still]) -> tuple[dict[str, np.ndarray], float]:
     """The layers of a result, float32, with its neighbours' (nearest first) in the mean; and how many frames a pixel
     has in it, in the mean."""
@@ -132,21 +177,28 @@ def join(still: Still, before: Sequence[Still], after: Sequence[Still]) -> tuple
 def follow(still: Still, neighbours: Sequence[Still], way: str) -> Iterator[tuple[Still, np.ndarray, np.ndarray]]:
     """For each neighbour, nearest first: it, the (H, W, 2) places (x, y) of this frame's pixels in it, and where those
     are known (H, W) float32. Ends where motion is not told or the frames differ in size or layers."""
-    back = {"before": "after", "after": "before"}[way]
+    back = OPPOSITE[way]
     height, width = still.planes.color.shape[:2]
-    place = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
+    place = grid(height, width)
     known = np.ones((height, width), np.float32)
     last = still
     for near in neighbours:
-        step = None if last.motion is None else getattr(last.motion, way)
-        if step is None or not alike(still, near):
+        if last.motion is None or not alike(still, near):
             return
-        step = at(step, place)
-        place = place + step
-        inside = (place >= -0.5).all(-1) & (place[..., 0] <= width - 0.5) & (place[..., 1] <= height - 0.5)
-        known = known * inside  # a place that is not finite is not inside
-        place = np.where(np.isfinite(place), place, 0)
         returns = None if near.motion is None else getattr(near.motion, back)
+        step = getattr(last.motion, way)
+        if step is not None:
+            step = at(step, place)
+        elif (
+            returns is not None
+        ):  # told the other way only: as if nothing changed its speed, then as the neighbour says
+            step = -at(getattr(last.motion, back), place)
+            step = -at(returns, finite(place + step))
+        else:
+            return
+        place = place + step
+        known = known * inside(place, height, width)
+        place = finite(place)
         if returns is not None:
             away = np.linalg.norm(step + at(returns, place), axis=-1)
             known = known * (away <= BACK_PX + BACK_SHARE * np.linalg.norm(step, axis=-1))
@@ -158,88 +210,57 @@ def alike(one: Still, other: Still) -> bool:
     return {n: x.shape for n, x in one.result.layers.items()} == {n: x.shape for n, x in other.result.layers.items()}
 
 
-def likeness(planes: Planes, other: Planes, place: np.ndarray, scale: float) -> np.ndarray:
-    """(H, W) float32 in [0, 1]: how surely the pixel at `place` of `other` shows the same surface in the same light."""
-    distance = np.zeros(planes.color.shape[:2], np.float32)
-    for name, step in (("albedo", ALBEDO_STEP), ("normal", NORMAL_STEP)):
-        a, b = getattr(planes, name), getattr(other, name)
-        if a is not None and b is not None:
-            away = np.abs(box(np.nan_to_num(a.astype(np.float32)), 1) - box(at(b, place), 1)).max(axis=-1)
-            distance += (away / step) ** 2
-    if planes.depth is not None and other.depth is not None:
-        one, two = (np.clip(np.abs(d), 1e-6, 1e6) for d in (planes.depth, at(other.depth, place)))
-        distance += (np.nan_to_num(np.log(two / one)) / DEPTH_STEP) ** 2
-    pixels = (2 * LIGHT_RADIUS_PX + 1) ** 2
-    lights = [shown(color, scale) for color in (planes.color, nearest(other.color, place))]
-    means = [box(light, LIGHT_RADIUS_PX) for light in lights]
-    noise = sum(box(x * x, LIGHT_RADIUS_PX) - m * m for x, m in zip(lights, means, strict=True))
-    error = (means[0] - means[1]) ** 2 / (np.maximum(noise, 0) / pixels + np.float32(1e-4))
-    distance += np.maximum(error - np.float32(LIGHT_SIGMAS**2), 0)[..., 0] / 2
-    return np.exp(-distance)
-
-
-def shown(color: np.ndarray, scale: float) -> np.ndarray:
-    """Luminance (H, W, 1) in the network's domain, 0 where it is not finite."""
-    sane = np.where(g.trusted_px(color)[..., None], color, 0).astype(np.float32)
-    return g.transfer(g.luminance(sane) * np.float32(scale))[..., None]
-
-
-def turns_of(still: Still, before: Sequence[Still], after: Sequence[Still]) -> tuple[int, int]:
-    """The signs under which the vectors of a renderer lead from each pixel to its like: manuals do not tell y's."""
+def narrow(ways: Ways, still: Still, before: Sequence[Still], after: Sequence[Still]) -> None:
+    """Leave of `ways` what leads pixels to their like about as well as the best does. Renderers differ in signs and
+    unit, and their manuals do not tell; where nothing moves all are as good, and stay."""
     scale = g.exposure(still.planes.color)
+    for way, there, here in (("before", before[:1], after[:1]), ("after", after[:1], before[:1])):
+        pairs = [*((still, near) for near in there), *((near, still) for near in here)]
+        if not pairs or pairs[0][0].motion is None:
+            continue
+        (one, two), *_ = pairs
+        step = getattr(one.motion, way)
+        if step is None:
+            continue
+        left = ways.setdefault(way, meanings(step))
+        if len(left) > 1:
+            found = {factors: likelihood(one, two, step * np.array(factors, np.float32), scale) for factors in left}
+            enough = LEVEL * max(found.values())
+            ways[way] = sorted((f for f in left if found[f] >= enough), key=lambda f: -found[f])
 
-    def likely(turns: tuple[int, int]) -> float:
-        turned = with_turns(still, turns)
-        found = [list(follow(turned, side[:1], way)) for side, way in ((before, "before"), (after, "after"))]
-        return sum(
-            float((known * likeness(still.planes, near.planes, place, scale)).mean())
-            for each in found
-            for near, place, known in each
-        )
 
-    return max(TURNS, key=likely)
+def meanings(step: np.ndarray) -> list[tuple[float, float]]:
+    """Factors that may make pixels, y downwards, of vectors as read: pixels a frame, or a shutter of half a frame, or
+    where they are short the picture's sides or half of them; nothing at all when none of these is right."""
+    height, width = step.shape[:2]
+    units = [(1.0, 1.0), (2.0, 2.0)]
+    if np.nanpercentile(np.abs(step), 99) <= 2:
+        units += [(width / 2, height / 2), (float(width), float(height))]
+    return [*((x * a, y * b) for x, y in units for a, b in SIGNS), (0.0, 0.0)]
 
 
-def with_turns(still: Still, turns: tuple[int, int]) -> Still:
-    if still.motion is None or still.motion.sure:
-        return still
-    return replace(still, motion=still.motion.turned(turns))
+def likelihood(still: Still, near: Still, step: np.ndarray, scale: float) -> float:
+    """How alike pixels are to where `step` leads in `near`, in the mean."""
+    height, width = still.planes.color.shape[:2]
+    if not alike(still, near):
+        return 1.0
+    every = max(1, round((height * width / PROBES) ** 0.5))
+    few = np.s_[::every, ::every]
+    names = ("color", "albedo", "normal", "depth")
+    thin = replace(still.planes, **{n: x[few] for n in names if (x := getattr(still.planes, n)) is not None})
+    place = (grid(height, width) + step)[few]
+    return float((inside(place, height, width) * likeness(thin, near.planes, finite(place), scale)).mean())
 
 
 def stored(layer: np.ndarray, noisy: np.ndarray, strength: float) -> np.ndarray:
     """A joined layer blended with the input by `strength`, in the type of the file."""
+    if strength == 0.0:
+        return noisy
     if strength < 1.0:
         original = noisy.astype(np.float32)
         layer = np.where(np.isfinite(original), (1 - strength) * original + strength * layer, layer)
-    return np.clip(layer, -65504, 65504).astype(np.float16) if noisy.dtype == np.float16 else layer.astype(noisy.dtype)
-
-
-def nearest(plane: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """The pixel nearest to each (x, y) of `place`: its noise stays that of one pixel."""
-    x, y = np.rint(place[..., 0]), np.rint(place[..., 1])
-    return plane[np.clip(y, 0, plane.shape[0] - 1).astype(int), np.clip(x, 0, plane.shape[1] - 1).astype(int)]
-
-
-def at(plane: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Bilinear interpolation of (H, W[, C]) at each (x, y) of `place`, float32; NaN counts 0, the border repeats."""
-    height, width = plane.shape[:2]
-    plane = np.nan_to_num(plane.astype(np.float32), posinf=0, neginf=0)
-    x, y = np.clip(place[..., 0], 0, width - 1), np.clip(place[..., 1], 0, height - 1)
-    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
-    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    fx, fy = (x - left).astype(np.float32), (y - top).astype(np.float32)
-    if plane.ndim == 3:
-        fx, fy = fx[..., None], fy[..., None]
-    upper = plane[top, left] * (1 - fx) + plane[top, right] * fx
-    lower = plane[bottom, left] * (1 - fx) + plane[bottom, right] * fx
-    return upper * (1 - fy) + lower * fy
-
-
-def box(planes: np.ndarray, radius: int) -> np.ndarray:
-    """Mean over (2 radius + 1)^2 of (H, W, C), the edge repeated."""
-    for axis in (0, 1):
-        p = np.moveaxis(planes, axis, 0)
-        p = np.concatenate([p[:1]] * radius + [p] + [p[-1:]] * radius)
-        length = planes.shape[axis]
-        planes = np.moveaxis(sum(p[i : i + length] for i in range(2 * radius + 1)) / (2 * radius + 1), 0, axis)
-    return planes
+    if noisy.dtype.kind == "u":
+        layer = np.rint(np.clip(layer, 0, np.iinfo(noisy.dtype).max))
+    elif noisy.dtype == np.float16:
+        layer = np.clip(layer, -65504, 65504)
+    return layer.astype(noisy.dtype)

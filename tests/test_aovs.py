@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mdenoise import engines, models, pipeline
 from mdenoise.adapters import aov_values, exr
 from mdenoise.adapters.aov_specs import expand_frame
 from mdenoise.adapters.aovs import find_roles
 from mdenoise.adapters.layers import label
 from mdenoise.config import Options
 from mdenoise.errors import InputError, UsageError
+from mdenoise.frame import Filtered
+from mdenoise.training import lobes
 
 from .exr_files import CASES, HEIGHT, WIDTH, rgb, scene, write_case, write_exr, write_parts
 
@@ -82,6 +85,78 @@ def test_two_additive_sets_are_both_filtered(tmp_path):
     }
     (job,) = exr.adapt(exr.read(write_exr(tmp_path / "a.exr", channels)), Options(layers="additive"))
     assert {layer.name for layer in job.roles.additive} == {"RGBA_key", "RGBA_fill", "specular", "coat"}
+
+
+def denoised(path, **options):
+    """The frame through the shipped model, and its image."""
+    card, frame = models.load_card("base"), exr.read(path)
+    chosen = Options(layers="additive", **options)
+    engine = engines.open_engine(card, chosen)
+    jobs = exr.adapt(frame, chosen)
+    results = [pipeline.denoise_planes(job.planes, engine, card, chosen) for job in jobs]
+    channels = exr.restore(frame, jobs, results, {}).parts[0].channels
+    return lambda layer: np.stack([channels[f"{layer}.{c}" if layer else c] for c in "RGB"], -1).astype(np.float64)
+
+
+def test_lobes_are_divided_by_the_albedo_each_as_suits_it(tmp_path):
+    """Diffuse ones like the beauty, others not; scaled afterwards, they add up all the same."""
+    diffuse, specular = DATA["diffuse"], DATA["direct"] * np.float32(0.2)
+    layers = {"": diffuse + specular, "diffuse_direct": diffuse, "specular_direct": specular, "albedo": DATA["albedo"]}
+    channels = {name: plane for layer, data in layers.items() for name, plane in rgb(data, layer).items()}
+    path = write_exr(tmp_path / "a.exr", channels)
+    (job,) = exr.adapt(exr.read(path), Options(layers="additive"))
+    assert job.planes.demodulated == {"RGB", "diffuse_direct"} and set(*job.sums) == {
+        "diffuse_direct",
+        "specular_direct",
+    }
+    image = denoised(path)
+    np.testing.assert_allclose(image("diffuse_direct") + image("specular_direct"), image(""), rtol=1e-5, atol=1e-7)
+    assert (image("specular_direct") != specular).any()
+
+
+def test_light_of_cycles_is_filtered_without_the_noise_of_its_surface(tmp_path):
+    rng = np.random.default_rng(4)
+    checks = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((8, 8)))[..., None]
+    col = (0.2 + 0.6 * checks + rng.uniform(0, 0.1, (64, 64, 1))).astype(np.float32) * np.float32([1, 0.8, 0.6])
+    col[20:24] = 0
+    light = rng.gamma(4, 0.25, (64, 64, 1)).astype(np.float32) * np.ones(3, np.float32)
+    light[30, 30] = np.nan
+    layers = {"V.Combined": col * light, "V.DiffDir": light, "V.DiffCol": col, "V.Emit": 0 * light}
+    channels = {name: plane for layer, data in layers.items() for name, plane in rgb(data, layer).items()}
+    image = denoised(write_exr(tmp_path / "a.exr", channels))
+    total = image("V.DiffCol") * image("V.DiffDir") + image("V.Emit")
+    np.testing.assert_allclose(total, image("V.Combined"), rtol=1e-5, atol=1e-7)
+    assert np.array_equal(image("V.DiffCol"), col)
+    clean = image("V.DiffDir")[(col > 0).all(-1)]
+    assert abs(clean.mean() - 1) < 0.1 and clean.std() < 0.5 * np.nanstd(light)
+
+
+def test_where_layers_did_not_sum_before_they_are_not_made_to(tmp_path):
+    specular, fog = DATA["direct"] * np.float32(0.2), np.zeros_like(DATA["direct"])
+    fog[5:8, 5:8] = 3.0  # of which no layer tells
+    layers = {"": DATA["diffuse"] + specular + fog, "diffuse_direct": DATA["diffuse"], "specular_direct": specular}
+    channels = {name: plane for layer, data in layers.items() for name, plane in rgb(data, layer).items()}
+    frame = exr.read(write_exr(tmp_path / "a.exr", channels | rgb(DATA["albedo"], "albedo")))
+    (job,) = exr.adapt(frame, Options(layers="additive"))
+    assert job.sums
+    results = {name: plane.astype(np.float32) for name, plane in job.planes.layers.items()}
+    restored = exr.restore(frame, [job], [Filtered(results)], {}).parts[0].channels
+    assert np.allclose(restored["specular_direct.R"], specular[..., 0], rtol=1e-5)
+
+
+def test_what_lobes_gain_is_measured(tmp_path):
+    rng = np.random.default_rng(5)
+    files = []
+    for name, noise in (("noisy", rng.gamma(2, 0.5, (64, 64, 1))), ("clean", np.ones((64, 64, 1)))):
+        light = (0.3 * noise * np.ones(3)).astype(np.float32)
+        layers = {"": 1.5 * light, "diffuse_direct": light, "specular_direct": 0.5 * light, "albedo": 0 * light + 0.5}
+        channels = {name: plane for layer, data in layers.items() for name, plane in rgb(data, layer).items()}
+        files.append(write_exr(tmp_path / f"{name}.exr", channels))
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lobes.run(*files).splitlines()]
+    assert [line[0] for line in lines[2:]] == ["RGB", "diffuse_direct", "specular_direct", "mean gain of the AOVs"]
+    assert all(float(line[2]) > float(line[1]) + 5 for line in lines[2:-1]) and float(lines[-1][2]) > 5
+    with pytest.raises(InputError, match="no lobes"):
+        lobes.run(write_exr(tmp_path / "none.exr", rgb(DATA["beauty"])), files[1])
 
 
 def test_all_takes_colour_layers_and_leaves_data(tmp_path):

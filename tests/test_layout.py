@@ -43,7 +43,21 @@ ROWS = (
         "inputs",
         "budget",
     ),
-    ("hooks", "pipeline", "predict", "look", "tile_guide", "robustness", "compat", "prefilter", "temporal", "motion"),
+    (
+        "hooks",
+        "pipeline",
+        "predict",
+        "columns",
+        "memory",
+        "look",
+        "tile_guide",
+        "robustness",
+        "compat",
+        "prefilter",
+        "temporal",
+        "motion",
+        "warp",
+    ),
     (
         "adapters",
         "arrays",
@@ -65,9 +79,11 @@ ROW = {name: i for i, row in enumerate(ROWS) for name in row}
 SHARED_WITH_TRAINING = {"frame", "config", "errors", "guide", "filter", "chroma", "mosaic"}
 PUBLIC = {"", *mdenoise.__all__}  # "": the package itself, as `import mdenoise`
 BLENDER = "mdenoise.integrations.blender.extension"
-USES_PUBLIC = {f"mdenoise.training.{name}" for name in ("evaluate", "photos", "compare", "uncertainty")}
+USES_PUBLIC = {
+    f"mdenoise.training.{name}" for name in ("evaluate", "photos", "compare", "uncertainty", "render_ablation")
+}
 USES_PUBLIC |= {"mdenoise.training.budget", "mdenoise.exporters.parity"}
-READS_FILES = {"mdenoise.training.pairing", "mdenoise.training.raw_evaluate"}  # as the product does
+READS_FILES = {f"mdenoise.training.{name}" for name in ("pairing", "raw_evaluate", "lobes")}  # as the product does
 
 
 def find_sources() -> dict[str, Path]:

@@ -1,19 +1,22 @@
 """`--temporal`: neighbouring frames join where they show the same surface in the same light, and nowhere else."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import mdenoise
 from mdenoise import engines, models, pipeline
 from mdenoise.adapters import exr
 from mdenoise.cli import main
 from mdenoise.config import Options
-from mdenoise.errors import InputError
-from mdenoise.frame import Filtered, Planes
+from mdenoise.errors import InputError, MDenoiseError
+from mdenoise.frame import Filtered, Frame, Planes
 from mdenoise.motion import Motion, find_motion
-from mdenoise.temporal import Still, Window, at, follow, join, neighbours
+from mdenoise.temporal import Shot, Still, Window, follow, join, neighbours
 from mdenoise.training import animation
+from mdenoise.warp import at
 
 SIZE, PAN, BALL = (48, 64), (1.25, -0.5), (3.0, 0.5)  # pixels a frame, x right and y down, of wall and ball
 
@@ -147,21 +150,64 @@ def test_the_vectors_of_cycles(tmp_path):
     assert motion_of(tmp_path / "none.exr") is None
 
 
-@pytest.mark.parametrize("names", [("motionvector_R", "motionvector_G"), ("forward_x", "forward_y")])
-@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1)])
-def test_signs_are_told_from_the_frames(tmp_path, names, signs):
-    stills = []
+# Channels, and what a renderer writes there of (H, W, 2) pixels to the frames before and after, x right and y down.
+CONVENTIONS = {
+    "Arnold, whole frame": (("motionvector_R", "motionvector_G"), lambda before, after: after),
+    "Arnold, y up, shutter of half a frame": (("motionvector_R", "motionvector_G"), lambda b, a: a * (0.5, -0.5)),
+    "turned": (("motionvector_X", "motionvector_Y"), lambda before, after: -after),
+    "RenderMan": (("forward_x", "forward_y", "backward_x", "backward_y"), lambda b, a: np.dstack([a, b])),
+    "RenderMan, y up": (("motionFore_r", "motionFore_g", "motionBack_r", "motionBack_g"),
+                        lambda b, a: np.dstack([a, b]) * (1, -1, 1, -1)),
+    "velocity in both": (("forward_x", "forward_y", "backward_x", "backward_y"), lambda b, a: np.dstack([a, -b])),
+    "only backward": (("backward_x", "backward_y"), lambda before, after: before),
+    "MoonRay, -1 to 1 over the picture": (("motionvec_R", "motionvec_G"),
+                                          lambda b, a: a * (2 / SIZE[1], -2 / SIZE[0])),
+    "0 to 1 over the picture": (("motionvector_R", "motionvector_G"), lambda b, a: a / (SIZE[1], SIZE[0])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_what_vectors_mean_is_told_from_the_frames(tmp_path, name):
+    channels, written = CONVENTIONS[name]
+    made = {}
     for t in (1, 2, 3):
-        still = scene(t)[0]
-        x, y = (still.motion.after[..., i] * signs[i] for i in (0, 1))
-        write(tmp_path / f"f.{t:04d}.exr", still, **dict(zip(names, (x, y), strict=True)))
-        stills.append(replace(still, motion=motion_of(tmp_path / f"f.{t:04d}.exr")))
-    assert not stills[0].motion.sure and stills[0].motion.before is None
-    made = {tmp_path / f"f.{t:04d}.exr": still for t, still in zip((1, 2, 3), stills, strict=True)}
-    (result,), (note,) = Window().results(tmp_path / "f.0002.exr", 1, lambda path: [made[path]], 1.0)
-    clean = scene(2)[1]
-    assert note in ("mean over 1.8 frames", "mean over 1.9 frames")
-    assert error(result.layers["c"], clean) < 0.85 * error(stills[1].planes.color, clean)
+        still, path = scene(t)[0], tmp_path / f"f.{t:04d}.exr"
+        vectors = written(still.motion.before, still.motion.after)
+        write(path, still, **{c: vectors[..., i] for i, c in enumerate(channels)})
+        made[path] = Shot((replace(still, motion=motion_of(path)),), path)
+        assert not made[path].stills[0].motion.sure
+    source, (result,), (note,) = Window().results(tmp_path / "f.0002.exr", 1, made.__getitem__, 1.0)
+    assert source == tmp_path / "f.0002.exr"
+    told = float(note.removeprefix("mean over ").removesuffix(" frames"))
+    assert told > 0.97 * join(scene(2)[0], [scene(1)[0]], [scene(3)[0]])[1]  # with vectors as they are
+    _, clean, ball = scene(2)
+    noisy = made[source].stills[0].planes.color
+    assert error(result.layers["c"], clean) < 0.75 * error(noisy, clean)
+    hidden = known_hidden(ball)
+    assert error(result.layers["c"], clean, hidden) < 1.05 * error(noisy, clean, hidden)
+
+
+def known_hidden(ball):
+    """Wall that the frame before hid behind the ball."""
+    (before, _, ball_before), (still, _, _) = scene(1), scene(2)
+    ((_, place, _),) = follow(still, [before], "before")
+    return (at(ball_before.astype(np.float32), place) > 0.9) & ~ball
+
+
+def test_where_nothing_moves_the_meaning_of_vectors_stays_open(tmp_path):
+    made = {}
+    for t in range(5):
+        moves = 0 if t < 2 else t - 1  # two frames at rest, then as `scene`
+        still, path = scene(moves)[0], tmp_path / f"f.{t:04d}.exr"
+        after = still.motion.after * (0.5 if t else 0)  # as Arnold's: half a frame's
+        made[path] = Shot((replace(still, motion=Motion(after=after, sure=False)),), path)
+        path.write_bytes(b"")
+    window = Window()
+    first = window.results(tmp_path / "f.0000.exr", 1, made.__getitem__, 1.0)
+    assert len(window._ways["after"]) > 4 and first[2] == ("mean over 2.0 frames",)
+    for t in (2, 3):
+        window.results(tmp_path / f"f.{t:04d}.exr", 1, made.__getitem__, 1.0)
+    assert window._ways["after"] == [(2.0, 2.0)]
 
 
 # --- a sequence goes by -------------------------------------------------------------------------------------------
@@ -175,6 +221,10 @@ def test_neighbours_end_at_a_gap(tmp_path):
     assert list(neighbours(tmp_path / "still.exr", 1, 3)) == []
 
 
+def shot_of(path):
+    return Shot((scene(int(path.stem[-4:]))[0],), path)
+
+
 def test_each_frame_is_filtered_once_and_memory_is_flat(tmp_path):
     made, held = [], []
     for t in range(9):
@@ -182,7 +232,7 @@ def test_each_frame_is_filtered_once_and_memory_is_flat(tmp_path):
 
     def make(path):
         made.append(path.name)
-        return [scene(int(path.stem[-4:]))[0]]
+        return shot_of(path)
 
     window = Window()
     for t in range(9):
@@ -199,9 +249,9 @@ def test_a_neighbour_that_cannot_be_read_is_left_out(tmp_path):
     def make(path):
         if path.stem.endswith("3"):
             raise InputError(f"cannot read {path.name}: it is damaged")
-        return [scene(int(path.stem[-4:]))[0]]
+        return shot_of(path)
 
-    _, notes = Window().results(tmp_path / "a.0002.exr", 1, make, 1.0)
+    _, _, notes = Window().results(tmp_path / "a.0002.exr", 1, make, 1.0)
     assert notes[0] == "left out of the mean over frames: cannot read a.0003.exr: it is damaged"
     with pytest.raises(InputError):
         Window().results(tmp_path / "a.0003.exr", 1, make, 1.0)
@@ -210,28 +260,49 @@ def test_a_neighbour_that_cannot_be_read_is_left_out(tmp_path):
 def test_strength_blends_with_the_frame_itself(tmp_path):
     for t in (1, 2):
         (tmp_path / f"a.{t:04d}.exr").write_bytes(b"x")
-    make = lambda path: [scene(int(path.stem[-4:]))[0]]  # noqa: E731
-    whole, half = (Window().results(tmp_path / "a.0002.exr", 1, make, s)[0][0].layers["c"] for s in (1.0, 0.5))
+    whole, half = (Window().results(tmp_path / "a.0002.exr", 1, shot_of, s)[1][0].layers["c"] for s in (1.0, 0.5))
     assert np.allclose(half, 0.5 * scene(2)[0].planes.color + 0.5 * whole, atol=1e-5)
 
 
-def test_the_line_keeps_what_the_next_frame_needs(tmp_path):
+def test_the_line_reads_each_file_once_and_holds_no_more_than_it_needs(tmp_path, monkeypatch):
     card = models.load_card("base")
     options = Options(temporal=1)
     engine, window = engines.open_engine(card, options), Window()
-    for t in range(4):
+    for t in range(5):
         still = scene(t)[0]
         write(tmp_path / f"shot.{t:04d}.exr", still, **cycles(still))
-    before = []
-    for t in range(4):
+    reads, really = [], exr.read
+    monkeypatch.setattr(exr, "read", lambda path: reads.append(path.name) or really(path))
+    before, frames, planes = {}, [], []
+    for t in range(5):
         report = pipeline.denoise_file(
             tmp_path / f"shot.{t:04d}.exr", tmp_path / f"out.{t:04d}.exr", engine, card, options, window=window
         )
         assert any(note.startswith("mean over ") for note in report.notes)
-        kept = {key[0].name: stills for key, stills in window._kept.items()}
-        assert sorted(kept) == [f"shot.{n:04d}.exr" for n in range(max(0, t - 1), min(3, t + 1) + 1)]
-        assert all(kept[name] is stills for name, stills in before if name in kept)  # not made again
-        before = list(kept.items())
+        kept = {key[0].name: shot for key, shot in window._kept.items()}
+        assert sorted(kept) == [f"shot.{n:04d}.exr" for n in range(max(0, t - 1), min(4, t + 1) + 1)]
+        assert all(
+            kept[name].stills[0].result is shot.stills[0].result for name, shot in before.items() if name in kept
+        )
+        before = kept
+        gc.collect()
+        frames.append(sum(isinstance(one, Frame) for one in gc.get_objects()))
+        planes.append(sum(isinstance(one, Planes) for one in gc.get_objects()))
+    assert reads == [f"shot.{t:04d}.exr" for t in range(5)]
+    assert frames == [1, 1, 1, 1, 0]  # the one ahead, until it is written
+    assert len(set(planes[1:4])) == 1
+
+
+def test_files_without_motion_are_read_alone(tmp_path, monkeypatch):
+    card = models.load_card("base")
+    for t in range(2):
+        write(tmp_path / f"shot.{t:04d}.exr", scene(t)[0])
+    reads, really = [], exr.read
+    monkeypatch.setattr(exr, "read", lambda path: reads.append(path.name) or really(path))
+    options = Options(temporal=1)
+    engine = engines.open_engine(card, options)
+    report = pipeline.denoise_file(tmp_path / "shot.0000.exr", tmp_path / "out.exr", engine, card, options)
+    assert reads == ["shot.0000.exr"] and "mean over 1.0 frames: it has no motion vectors" in report.notes
 
 
 def test_the_command_joins_a_sequence(tmp_path):
@@ -246,6 +317,63 @@ def test_the_command_joins_a_sequence(tmp_path):
         noise[name] = np.mean([error(color[t], clean[t]) for t in range(3)])
         assert np.array_equal(done[1]["ViewLayer.Vector.X"], cycles(scene(1)[0])["ViewLayer_Vector_X"])
     assert noise["joined"] < 0.9 * noise["alone"]
+
+
+# --- arrays in memory ---------------------------------------------------------------------------------------------
+
+
+def frame_of(t, noise=0.6):
+    still, clean, _ = scene(t, noise=noise)
+    p = still.planes
+    key = p.color * np.float32([0.7, 0.5, 0.3])
+    planes = {"color": p.color, "albedo": p.albedo, "normal": p.normal, "depth": p.depth}
+    return planes | {"layers": {"key": key, "fill": p.color - key}, "after": still.motion.after}, clean
+
+
+def test_a_program_denoises_a_sequence():
+    frames = [frame_of(t) for t in range(5)]
+    taken = []
+
+    def source():
+        for t, (frame, _) in enumerate(frames):
+            taken.append(t)
+            yield frame
+
+    with mdenoise.Denoiser() as denoiser:
+        alone = [denoiser(f["color"], f["albedo"], f["normal"], depth=f["depth"]) for f, _ in frames]
+        ahead, done = [], []
+        for result in denoiser.sequence(source(), reach=1):
+            ahead.append(taken[-1] - len(done))
+            done.append(result)
+        for one in (
+            next(denoiser.sequence([{**frames[0][0], "after": None}])),
+            next(denoiser.sequence([frames[0][0]])),
+        ):
+            assert np.array_equal(one.color, alone[0])  # nothing to join
+        (same,) = denoiser.sequence([frames[0][0]], strength=0.0)
+        assert np.array_equal(same.color, frames[0][0]["color"])
+    assert ahead == [1, 1, 1, 1, 0]  # as a stream
+    noise = [np.mean([error(x, clean) for x, (_, clean) in zip(images, frames, strict=True)])
+             for images in (alone, [d.color for d in done])]  # fmt: skip
+    assert noise[1] < 0.9 * noise[0]
+    assert all(np.allclose(d.layers["key"] + d.layers["fill"], d.color, rtol=1e-4, atol=1e-5) for d in done)
+
+
+def test_frames_of_bytes_and_what_is_no_frame():
+    rng = np.random.default_rng(3)
+    still = np.zeros((32, 40, 2), np.float32)
+    frames = [rng.integers(100, 140, (32, 40, 3), dtype=np.uint8) for _ in range(3)]
+    with mdenoise.Denoiser() as denoiser:
+        done = [*denoiser.sequence({"color": f, "before": still, "after": still} for f in frames)]
+        assert all(d.dtype == np.uint8 and abs(d.mean() - f.mean()) < 1 for d, f in zip(done, frames, strict=True))
+        for frame, text in (
+            ({"colour": frames[0]}, "'colour'"),
+            ({"albedo": frames[0]}, "no color"),
+            ({"color": frames[0], "after": still[..., :1]}, "after with 1 channels"),
+            ({"color": frames[0], "after": still[:30]}, "after of size 40x30"),
+        ):
+            with pytest.raises(MDenoiseError, match=text):
+                next(denoiser.sequence([frame]))
 
 
 # --- how it is measured -------------------------------------------------------------------------------------------

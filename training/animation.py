@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from mdenoise.errors import InputError
+from mdenoise.training import oidn
 from mdenoise.training.metrics import display, psnr
-from mdenoise.training.tables import NOISY, table
+from mdenoise.training.renders import Case
+from mdenoise.training.tables import NOISY, OURS, PEER, table
 
 BLEND_FRAMES = 2  # to either side, of the peer that blends results
 BACK_PX = 0.75
@@ -96,6 +98,10 @@ def run(data: Path, model: str, reaches: Sequence[int]) -> str:
     clean = [read(path.with_name(path.name.replace("noisy", "reference")), "Combined", "RGB") for path in paths]
     vectors = [read(path, "Vector", "XYZW") for path in paths]
     columns = {NOISY: noisy}
+    if peer := oidn.methods().get(PEER):
+        aux = [(read(path, "Denoising Albedo", "RGB"), read(path, "Denoising Normal", "XYZ")) for path in paths]
+        cases = zip(paths, noisy, aux, clean, strict=True)
+        columns[PEER] = [peer(Case(p.stem, "", "Cycles", 0, x, a, n, None, c, 0.0)) for p, x, (a, n), c in cases]
     with tempfile.TemporaryDirectory() as folder:
         for reach in (0, *reaches):
             out = Path(folder, str(reach))
@@ -103,9 +109,10 @@ def run(data: Path, model: str, reaches: Sequence[int]) -> str:
             subprocess.run(
                 [*command, "--model", model, "--temporal", str(reach)], check=True, stdout=subprocess.DEVNULL
             )
-            name = "each frame by itself" if reach == 0 else f"--temporal {reach}"
+            name = OURS if reach == 0 else f"{OURS} --temporal {reach}"
             columns[name] = [read(out / path.name, "Combined", "RGB") for path in paths]
-            if reach == 0:
-                columns[f"{name}, results blended over {2 * BLEND_FRAMES + 1} frames"] = blended(columns[name], vectors)
+    for name in (PEER, OURS):
+        if name in columns:
+            columns[f"{name}, results blended over {2 * BLEND_FRAMES + 1} frames"] = blended(columns[name], vectors)
     lines = [[name, *scores(frames, clean, vectors)] for name, frames in columns.items()]
     return table([f"{len(paths)} frames", "PSNR, dB", "flicker", "error of what was hidden"], lines)

@@ -17,7 +17,8 @@ class MaskConfig:
     """Shares of patches that are masked at all, and the largest ratio of hidden pixels or tokens.
 
     `grid_share` and `block_share` are parts of the masked patches: phase grids, which make correlated noise
-    independent, and hidden squares; the others are masked i.i.d. per pixel, as in the paper.
+    independent, and hidden squares; the others are masked i.i.d. per pixel, as in the paper. `hide_aovs` takes the
+    auxiliary planes away with the radiance: what the ablation compares, and nothing that ships was trained with.
     """
 
     input_share: float = 0.4
@@ -26,6 +27,7 @@ class MaskConfig:
     block_share: float = 0.15
     attention_share: float = 0.4
     attention_max: float = 0.75
+    hide_aovs: bool = False
 
 
 def input_mask(batch: int, height: int, width: int, config: MaskConfig, device: torch.device | str = "cpu") -> Tensor:

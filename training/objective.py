@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdenoise import guide as g
 from mdenoise.chroma import DIFFERENCES
 from mdenoise.training import data as patches
 from mdenoise.training.config import TrainConfig
@@ -43,6 +44,8 @@ def forward(
         keep = attention_masks(config.model.blocks, b, h // 8, w // 8, config.masks, device)
     noisy = batch.noisy * batch.trusted
     guide = patches.make_guide(replace(batch, noisy=noisy), mask)[:, : config.model.guide_channels]
+    if masked and config.masks.hide_aovs:
+        guide[:, g.ALBEDO.start : g.KIND] *= mask
     chroma = config.model.chroma and not bool(batch.linear.max() > 0)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
         logits = model(guide.contiguous(memory_format=torch.channels_last), keep, chroma)

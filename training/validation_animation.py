@@ -1,12 +1,13 @@
-"""A short animation for Blender's Cycles, made for measuring: a camera, a lamp and a ball that move, and what the ball
-uncovers. Z is up, units are metres.
+"""A short animation for Blender's Cycles, made for measuring: a camera, a lamp and a ball that go to and fro, and what
+the ball uncovers. Z is up, units are metres.
 
 A plain script for a Python that has `bpy` (5.0 was used) and not necessarily mdenoise:
 
-    python validation_animation.py --out DIR [--frames 8] [--size 96x64] [--spp 4] [--reference-spp 256]
+    python validation_animation.py --out DIR [--frames 48] [--size 160x90] [--spp 4] [--reference-spp 128]
 
 writes DIR/noisy.####.exr (Combined, Depth, Vector, Denoising Albedo, Denoising Normal) and DIR/reference.####.exr.
-What lies in DIR already is kept, so a render that was stopped goes on where it was.
+What lies in DIR already is kept, so a render that was stopped goes on where it was. All of it takes about four minutes
+of one core; a reference of 128 samples is 51 dB away from a perfect one.
 """
 
 from __future__ import annotations
@@ -36,14 +37,10 @@ def build(frames: int, size: tuple[int, int]) -> Any:
     moving = ball((-0.7, -0.3, 0.4), 0.3, material((0.75, 0.28, 0.02), 0.3))
     light = lamp((-1.5, -1.5, 2.4), (0, 0.6, 0.3), 0.8, 90, (1, 0.9, 0.78))
     camera((-0.3, -3.0, 1.1), (0, 0.6, 0.6), 32)
-    for thing, motion in (
-        (moving, (3.0, 0.0, 0.0)),
-        (light, (2.0, 0.0, 0.0)),
-        (scene.camera, (1.0, 0.0, 0.0)),
-    ):
-        start = thing.location.copy()
-        for frame in (0, frames + 1):  # beyond both ends: the first and the last frame move, too
-            thing.location = [a + STEP * frame * b for a, b in zip(start, motion, strict=True)]
+    for thing, speed, turn in ((moving, 3, 16), (light, 2, 20), (scene.camera, 1, 24)):  # turns after so many frames
+        start = thing.location.x
+        for number, frame in enumerate(range(0, frames + 1 + turn, turn)):  # beyond both ends: those frames move, too
+            thing.location.x = start + (STEP * turn * speed if number % 2 else 0)
             thing.keyframe_insert("location", frame=frame)
     for action in bpy.data.actions:
         for point in (p for curve in curves(action) for p in curve.keyframe_points):
@@ -71,10 +68,10 @@ def curves(action: Any) -> list[Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--size", default="96x64")
+    parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--size", default="160x90")
     parser.add_argument("--spp", type=int, default=4)
-    parser.add_argument("--reference-spp", type=int, default=256)
+    parser.add_argument("--reference-spp", type=int, default=128)
     args = parser.parse_args()
     width, height = map(int, args.size.split("x"))
     scene = build(args.frames, (width, height))

@@ -1,8 +1,10 @@
 """Light AOVs whose sum is the beauty: found by their numbers, filtered so that they still add up afterwards.
 
-The filter is linear in the layers, so layers filtered by the same weights keep every sum that they had. Cycles
-stores light apart from surface colour, beauty = sum of Col * (Dir + Ind) + Emit + Env + ...; there the products are
-filtered, and the light is what remains after division by the untouched colour.
+The filter is linear in the layers, so light groups, filtered by the same weights and divided by the same albedo, keep
+every sum that they had. Lobes are divided each as suits it: specular ones and the like not at all; and Cycles stores
+light apart from surface colour, beauty = sum of Col * (Dir + Ind) + Emit + Env + ..., where the light itself is
+filtered. Such a set is scaled at each pixel to the beauty's result afterwards, which differs little from its sum:
+measured 0.2 dB better for lobes, 1.3 to 1.7 dB for Cycles' light (`python -m mdenoise.training.lobes`).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 
 from mdenoise.adapters.aov_names import is_data
 from mdenoise.adapters.aovs import Roles
-from mdenoise.adapters.layers import Named, named_layers
+from mdenoise.adapters.layers import Named, named_layers, plain
 from mdenoise.frame import Frame, Layer
 
 _LOBES = (  # colour, and the lights that it multiplies; names of Cycles up to 4.x and from 5.0
@@ -31,8 +33,10 @@ _HOLDERS = ("env", "environment", "emit", "emission")
 _PLAIN_LIGHT = ("emit", "emission", "env", "environment", "volumedir", "volumedirect", "volumeind", "volumeindirect")
 _GROUP = re.compile(r"(rgba|combined|beauty|c|ci|lg|lgt|light|lightgroup|lightselect|vraylightselect)_.+", re.I)
 
+_NOT_DIFFUSE = re.compile(r"spec|gloss|refl|refr|trans|coat|sheen|volume|caustic")
+
 _SAMPLES = 128  # at most 128 x 128 pixels decide
-_MEDIAN, _TAIL = 0.005, 0.02  # largest relative residual of the middle pixel, and of 95 % of them
+_MEDIAN, TAIL = 0.005, 0.02  # largest relative residual of the middle pixel, and of 95 % of them
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class AdditiveSet:
     """Layers that sum to the beauty of the input; residual is the median relative difference.
 
     products pairs a light with the colour that multiplies it (Cycles); layers are summed as they are. Of these,
-    holders take what the filter carries onto surfaces that are black: the background first, emission last.
+    holders take what the filter carries onto surfaces that are black: the background first, emission last. `divided`
+    are the layers that are divided by the albedo like the beauty; where that is not all, the set is `scaled`.
     """
 
     kind: str
@@ -51,6 +56,13 @@ class AdditiveSet:
 
     def lights(self) -> tuple[Layer, ...]:
         return (*self.layers, *(light for light, _ in self.products))
+
+    def divided(self) -> tuple[Layer, ...]:
+        groups = self.kind == "light groups"
+        return tuple(x for x in self.layers if groups or not _NOT_DIFFUSE.search(plain(x.name.rsplit(".", 1)[-1])))
+
+    def scaled(self) -> bool:
+        return len(self.divided()) < len(self.lights())
 
     def line(self) -> str:
         count = len(self.layers) + len(self.products)
@@ -161,7 +173,7 @@ def _residual(total: np.ndarray, beauty: np.ndarray) -> tuple[float, float]:
 
 
 def _sums(residual: tuple[float, float]) -> bool:
-    return residual[0] < _MEDIAN and residual[1] < _TAIL
+    return residual[0] < _MEDIAN and residual[1] < TAIL
 
 
 def _differs(plane: np.ndarray, beauty: np.ndarray) -> bool:

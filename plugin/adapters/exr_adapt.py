@@ -21,7 +21,7 @@ from mdenoise.frame import Frame, Layer, Part, Planes, Window
 class Target:
     """Where a filtered plane goes: channels of a part, in the order of its last axis.
 
-    surface  the colour layer that the plane was multiplied by before filtering (Cycles' light passes), or None.
+    surface  the colour layer that multiplies the plane in the sum of its set (Cycles' light passes), or None.
     """
 
     part: int
@@ -33,7 +33,8 @@ class Target:
 class Job:
     """One image of a file to be denoised; `beauty` is the name of the colour layer in `planes.layers`.
 
-    holders  names of the layers that take light which a filtered product cannot give back to its own (Cycles).
+    sums     sets of layers, by name, that are scaled after filtering so that they add up to the beauty again.
+    holders  names of the layers that take light which the others of their set have no surface for (Cycles).
     """
 
     planes: Planes
@@ -42,6 +43,7 @@ class Job:
     beauty: str
     notes: tuple[str, ...] = ()
     touched: frozenset[tuple[int, str]] = frozenset()
+    sums: tuple[tuple[str, ...], ...] = ()
     holders: tuple[str, ...] = ()
 
 
@@ -87,18 +89,15 @@ def _job(frame: Frame, roles: Roles, options: Options) -> Job:
             f"{len(roles.color.channels)} channels, not 1 or 3. Name another with --color LAYER"
         )
     main = add(roles.color, beauty)
-    chosen, products, holders, notes = _chosen(frame, roles, options)
-    roles = replace(roles, additive=(*chosen["additive"], *products))
-    together = [main]
-    for layer in chosen["additive"]:
-        together.append(add(layer, aov_values.placed(frame, layer, window)))
-    for light, surface in products.items():
-        product = _product(frame, light, surface)
-        together.append(add(light, product, surface))
-    for layer in chosen["other"]:
+    sets, others, notes = _chosen(frame, roles, options)
+    lights = [light for one in sets for light in one.lights()]
+    roles = replace(roles, additive=tuple(lights))
+    surfaces = {light: surface for one in sets for light, surface in one.products}
+    names = {light: add(light, aov_values.placed(frame, light, window), surfaces.get(light)) for light in lights}
+    for layer in others:
         add(layer, aov_values.placed(frame, layer, window))
     if options.alpha == "denoise":
-        for layer in (roles.color, *chosen["additive"], *chosen["other"]):
+        for layer in (roles.color, *lights, *others):
             _add_alpha(frame, layer, layers, targets)
     guides: dict[str, np.ndarray | None] = {}
     for role in ("albedo", "normal", "depth", "variance"):
@@ -106,7 +105,8 @@ def _job(frame: Frame, roles: Roles, options: Options) -> Job:
         guides[role], note = _guide(frame, roles, role, layer, window)
         notes += [note] if note else []
     color = beauty if beauty.ndim == 3 else np.broadcast_to(beauty[..., None], (*beauty.shape, 3))
-    demodulated = frozenset(name for name in together if guides["albedo"] is not None and layers[name].ndim == 3)
+    divided = [main, *(names[layer] for one in sets for layer in one.divided())]
+    demodulated = frozenset(name for name in divided if guides["albedo"] is not None and layers[name].ndim == 3)
     if roles.source != roles.color:
         notes.insert(0, f"{label(roles.source)} is filtered, the result replaces {label(roles.color)}")
     touched = frozenset((target.part, channel) for target in targets.values() for channel in target.channels)
@@ -120,7 +120,8 @@ def _job(frame: Frame, roles: Roles, options: Options) -> Job:
         main,
         tuple(notes),
         touched if options.strength > 0 else frozenset(),
-        holders,
+        tuple(tuple(names[light] for light in one.lights()) for one in sets if one.scaled()),
+        tuple(names[layer] for one in sets for layer in one.holders),
     )
 
 
@@ -132,27 +133,19 @@ def _need_float(frame: Frame, layer: Layer) -> None:
         )
 
 
-def _chosen(
-    frame: Frame,
-    roles: Roles,
-    options: Options,
-) -> tuple[dict[str, list[Layer]], dict[Layer, Layer], tuple[str, ...], list[str]]:
-    """Layers to filter beside the beauty: additive and other ones, products {light: surface colour}, holders, notes."""
+def _chosen(frame: Frame, roles: Roles, options: Options) -> tuple[list[additive.AdditiveSet], list[Layer], list[str]]:
+    """Layers to filter beside the beauty: sets of them that sum to it, others, and notes."""
     words = [word.strip() for word in options.layers.split(",") if word.strip()]
-    chosen: dict[str, list[Layer]] = {"additive": [], "other": []}
-    products: dict[Layer, Layer] = {}
+    sets: list[additive.AdditiveSet] = []
+    others: list[Layer] = []
     notes: list[str] = []
-    holders: tuple[str, ...] = ()
     if "additive" in words or "all" in words:
-        sets, tried = additive.find_sets(frame, roles)
-        notes.append(additive.describe_sets(sets, tried))
-        for found in sets:
-            chosen["additive"] += found.layers
-            products |= dict(found.products)
-            holders += tuple(label(layer) for layer in found.holders)
+        found_sets, tried = additive.find_sets(frame, roles)
+        notes.append(additive.describe_sets(found_sets, tried))
+        sets += found_sets
+    taken = {roles.color, roles.source, *(light for one in sets for light in one.lights())}
     if "all" in words:
-        taken = {*chosen["additive"], *products}
-        chosen["other"] += [one.layer for one in additive.filterable(frame, roles) if one.layer not in taken]
+        others += [one.layer for one in additive.filterable(frame, roles) if one.layer not in taken]
     named = named_layers(frame)
     color = next(one for one in named if one.layer == roles.color)
     for word in words:
@@ -167,17 +160,9 @@ def _chosen(
             raise UsageError(f"layer {word!r} of {frame.path} holds ids, which a filter would destroy")
         if part.window != frame.parts[roles.color.part].window:
             raise UsageError(f"layer {word!r} of {frame.path} has another data window than the colour layer")
-        if layer not in (roles.color, roles.source, *chosen["additive"], *chosen["other"], *products):
-            chosen["other"].append(layer)
-    return chosen, products, holders, notes
-
-
-def _product(frame: Frame, light: Layer, surface: Layer) -> np.ndarray:
-    window = frame.parts[light.part].window
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite here has confidence 0 in the filter
-        return aov_values.placed(frame, light, window).astype(np.float32) * aov_values.placed(
-            frame, surface, window
-        ).astype(np.float32)
+        if layer not in taken and layer not in others:
+            others.append(layer)
+    return sets, others, notes
 
 
 def _add_alpha(frame: Frame, layer: Layer, layers: dict[str, np.ndarray], targets: dict[str, Target]) -> None:

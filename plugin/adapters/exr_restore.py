@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from mdenoise.adapters import aov_values
+from mdenoise.adapters.additive import TAIL
 from mdenoise.adapters.exr_adapt import Job, Target, would_change
 from mdenoise.errors import EngineError
 from mdenoise.frame import Filtered, Frame
 
 _HALF_MAX = 65504.0
+# Share of the beauty that the layers of a set must carry to be scaled to it: without, and with layers that hold rests.
+_LEAST = (1e-4, 0.5)
 UNCERTAINTY = "mdenoise.uncertainty.Y"
 
 
@@ -69,34 +72,42 @@ def _uncertainties(
 
 def _restore_job(frame: Frame, job: Job, filtered: Filtered, planes: dict[tuple[int, str], np.ndarray]) -> None:
     results = {name: filtered.layers[name] for name in job.targets if name in filtered.layers}
-    spilt: np.ndarray | None = None
-    for name, target in job.targets.items():
-        if target.surface is not None and name in results:
-            results[name], rest = _divided(frame, target, results[name], job.planes.layers[name])
-            spilt = rest if spilt is None else spilt + rest
-    if spilt is not None and spilt.any():
-        _hold(job, results, spilt)
+    for names in job.sums:
+        if results.keys() >= {job.beauty, *names}:
+            _add_up(frame, job, names, results)
     for name, result in results.items():
         _place(frame, job.targets[name], result, planes)
 
 
-def _divided(frame: Frame, target: Target, result: np.ndarray, product: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A filtered product as light again, and what of it falls where the untouched surface is black.
+def _add_up(frame: Frame, job: Job, names: Sequence[str], results: dict[str, np.ndarray]) -> None:
+    """Scale the layers of a set at each pixel until they sum to the beauty's result, where they did before."""
+    noisy, beauty = (layers[job.beauty].astype(np.float32) for layers in (job.planes.layers, results))
+    before, total = np.zeros_like(beauty), np.zeros_like(beauty)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        for name in names:
+            surface = _surface(frame, job.targets[name])
+            before += job.planes.layers[name] * surface
+            total += results[name] * surface
+        scale = np.abs(noisy).mean(where=np.isfinite(noisy)) if np.isfinite(noisy).any() else 0
+        # What is not finite is filled: not apart.
+        apart = np.abs(before - noisy) > TAIL * (np.abs(noisy) + 1e-3 * scale)
+        lit = (total * beauty > _LEAST[any(name in job.holders for name in names)] * beauty**2) | (beauty == 0)
+        # As close as the input's sum is close enough: then layers that no filter changed are not changed here, either.
+        close = np.abs(total - beauty) <= np.abs(before - noisy).clip(max=TAIL * np.abs(beauty))
+        factor = np.where(lit & ~apart & ~close & (total != 0), beauty / total, 1)
+    for name in names:
+        results[name] = results[name] * factor
+    rest = np.where(lit | apart, 0, beauty - total)
+    if rest.any():
+        _hold(job, results, rest)
 
-    Where one channel of a surface is black its light is the mean of the others', as in Cycles itself.
-    """
-    part = frame.parts[target.part]
-    surface = aov_values.placed(frame, target.surface, part.window).astype(np.float32)
-    light = np.stack([part.channels[name] for name in target.channels], axis=-1)
-    holds = np.isfinite(surface) & (np.abs(surface) > 1e-4)
-    divided = np.where(holds, result / np.where(holds, surface, 1), 0)
-    count = holds.sum(axis=-1, keepdims=True)
-    mean = divided.sum(axis=-1, keepdims=True) / np.maximum(count, 1)
-    out = np.where(holds, divided, np.where(count > 0, mean, light.astype(np.float32)))
-    # Unchanged products (strength 0) keep the exact light that they came from.
-    same = result == product
-    carried = np.where(np.isfinite(surface), surface * out, 0)  # next to nothing, but a sum is a sum
-    return np.where(same, light, out), np.where(holds | same, 0, result - carried)
+
+def _surface(frame: Frame, target: Target) -> np.ndarray:
+    """The colour that multiplies a light, 0 where it is not finite; 1 for what is summed as it is."""
+    if target.surface is None:
+        return np.ones((), np.float32)
+    surface = aov_values.placed(frame, target.surface, frame.parts[target.part].window).astype(np.float32)
+    return np.where(np.isfinite(surface), surface, 0)
 
 
 def _hold(job: Job, results: dict[str, np.ndarray], spilt: np.ndarray) -> None:
@@ -127,8 +138,9 @@ def _stored(plane: np.ndarray, original: np.ndarray, name: str, frame: Frame) ->
     if original.dtype == np.float16 and plane.dtype != np.float16:
         plane = np.clip(plane, -_HALF_MAX, _HALF_MAX)  # NaN passes, and is judged below
     stored = np.ascontiguousarray(plane, dtype=original.dtype)
-    broken = ~np.isfinite(stored)
-    # What came in not finite and was left alone (strength 0, a layer left out of the group) may stay so.
-    if broken.any() and np.isfinite(original[broken]).any():
-        raise EngineError(f"cannot write {name} of {frame.path}: the filter returned values that are not finite")
+    for y in range(0, len(stored), aov_values.ROWS):
+        broken = ~np.isfinite(stored[y : y + aov_values.ROWS])
+        # What came in not finite and was left alone (strength 0, a layer left out of the group) may stay so.
+        if broken.any() and np.isfinite(original[y : y + aov_values.ROWS][broken]).any():
+            raise EngineError(f"cannot write {name} of {frame.path}: the filter returned values that are not finite")
     return stored

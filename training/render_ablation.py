@@ -1,0 +1,95 @@
+r"""What masks earn and cost on renders: none, on the radiance, and on the auxiliary planes, too; all else equal.
+
+    python -m mdenoise.training.render_ablation --photos DIR --out runs/render-masks --steps 800
+
+Each network is trained from nothing for the same steps on the same patches: synthetic scenes alone, no more than 8
+samples a pixel, pixels that no filter spread and no fireflies. So splatted and resized pixels, fireflies, 16 samples
+and both renderers of the validation scenes are what it never saw. A run that is done is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mdenoise import Denoiser
+from mdenoise.errors import MDenoiseError
+from mdenoise.training import render_suites, renders
+from mdenoise.training.config import TrainConfig, load_preset
+from mdenoise.training.metrics import psnr
+from mdenoise.training.tables import machine, table
+from mdenoise.training.train import train
+
+DATA = Path(__file__).parents[1] / "tests" / "data" / "renders"
+SUITES = ("clean", "splat", "resized", "firefly")
+MASKS = {
+    "no masks": dict(input_share=0.0, attention_share=0.0),
+    "radiance": dict(),
+    "radiance and AOVs": dict(hide_aovs=True),
+}
+NARROW = dict(photo_share=0.0, most_spp=8.0, firefly_share=0.0, splat_share=0.0, resize_share=0.0, noisy_aov_share=0.0)
+
+
+def grid(base: TrainConfig, steps: int, seed: int) -> dict[str, TrainConfig]:
+    """The runs by name; all but the masks is equal."""
+    narrow = replace(
+        base,
+        steps=steps,
+        minutes=0.0,
+        seed=seed,
+        warm_start="",
+        model=replace(base.model, chroma=False),
+        data=replace(base.data, **NARROW),
+    )
+    return {name: replace(narrow, masks=replace(base.masks, **masks)) for name, masks in MASKS.items()}
+
+
+def evaluate(model: Path, data: Path) -> dict[str, float]:
+    """Mean PSNR in dB by suite and samples a pixel; of the clean suite by renderer, too."""
+    renderers = {entry["scene"]: entry["renderer"] for entry in renders.read_index(data)["renders"]}
+    scores: dict[str, list[float]] = {}
+    with Denoiser(model=str(model)) as denoiser:
+        for suite in SUITES:
+            for case in render_suites.load(data, suite):
+                where = f"{suite}, {renderers[case.scene]}" if suite == "clean" else suite
+                shown = denoiser(case.color, albedo=case.albedo, normal=case.normal, depth=case.depth)
+                scores.setdefault(f"{where}, {case.spp} spp", []).append(psnr(np.asarray(shown), case.reference))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder with photos.csv and photos/: textures")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the validation renders")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of preset base")
+    args = parser.parse_args(argv)
+    results: dict[str, dict[str, float]] = {}
+    for name, config in grid(load_preset("base", args.set), args.steps, args.seed).items():
+        out = args.out / f"{name.replace(' ', '-')}-{args.seed}"
+        record = out / "scores.json"
+        if not record.is_file():
+            train(config, args.photos, out, resume=True)
+            export = [sys.executable, "-m", "mdenoise.exporters.onnx", "--weights", out / "ema.safetensors", "--graphs"]
+            subprocess.run([*export, "--out", out / "net.onnx"], check=True, stdout=subprocess.DEVNULL)
+            record.write_text(json.dumps(evaluate(out / "net.onnx", args.data), indent=1) + "\n", "utf-8")
+        results[name] = json.loads(record.read_text("utf-8"))
+    names = list(results)
+    rows = [[row, *(f"{results[name][row]:.2f}" for name in names)] for row in results[names[0]]]
+    print(f"PSNR, dB; {args.steps} steps each, seed {args.seed}; {machine()}\n")
+    print(table(["suite", *names], rows))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except MDenoiseError as error:
+        sys.exit(str(error))
