@@ -1,14 +1,17 @@
 """What the suites of `evaluate renders` do to the committed frames, and what is said of the results."""
 
+import importlib.util
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mdenoise import report
-from mdenoise.errors import InputError
+from mdenoise.errors import EngineError, InputError
 from mdenoise.frame import Planes
-from mdenoise.training import evaluate, metrics, oidn, render_suites, renders, sheets, tables
+from mdenoise.training import blender_peer, evaluate, metrics, oidn, render_suites, renders, sheets, tables
 
 DATA = Path(__file__).parent / "data" / "renders"
 RNG = np.random.default_rng(8)
@@ -76,10 +79,26 @@ def test_noisy_planes_are_noisy_and_unbiased(garden):
 
 def test_suites_that_the_committed_set_has():
     count = {suite: sum(1 for _ in render_suites.load(DATA, suite)) for suite in ("clean", "splat", "noaux")}
-    assert count == {"clean": 26, "splat": 16, "noaux": 26}
+    scenes = [entry for entry in renders.read_index(DATA)["renders"] if entry["suite"] == "clean"]
+    tents = sum(entry["name"] in renders.TENT for entry in scenes)
+    assert count == {"clean": 2 * len(scenes), "splat": 2 * (4 + tents), "noaux": 2 * len(scenes)}
     assert all(case.albedo is None for case in render_suites.load(DATA, "noaux"))
+    hard = list(render_suites.load(DATA, "hard"))
+    assert {case.spp for case in hard} == {1, 4} and all(case.hard and case.suite == "hard" for case in hard)
+    final = list(render_suites.load(DATA, "finalspp"))
+    assert len({case.scene for case in final}) >= 6 and min(case.spp for case in final) == 64
+    assert all(case.reference.shape == case.color.shape for case in final)
+
+
+def test_data_without_final_frames_says_how_to_render_them(tmp_path):
+    entry = next(e for e in renders.read_index(DATA)["renders"] if e["name"] == "cornell")
+    (tmp_path / "index.json").write_text(evaluate.json.dumps({"renders": [entry]}), "utf-8")
+    for path in DATA.glob("cornell.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InputError, match=r"no frame of 64 samples or more in .*--spp"):
-        next(render_suites.load(DATA, "finalspp"))
+        next(render_suites.load(tmp_path, "finalspp"))
+    with pytest.raises(InputError, match="no frame of a hard scene"):
+        next(render_suites.load(tmp_path, "hard"))
 
 
 def test_final_frames_are_taken_from_data_that_has_them(tmp_path):
@@ -100,10 +119,10 @@ def facts(case):
 
 
 def test_correlated_noise_is_told_from_texture():
-    """Every committed frame by its right name: 26 with a noise of its own for each pixel, 16 splatted."""
+    """Every committed frame by its right name: with a noise of its own for each pixel, or splatted."""
     found = {s: [facts(c)["noise_correlation"] for c in render_suites.load(DATA, s)] for s in ("clean", "splat")}
-    assert found["clean"] == [0.0] * 26
-    assert len(found["splat"]) == 16 and min(found["splat"]) > 0.3
+    assert len(found["clean"]) >= 36 and set(found["clean"]) == {0.0}
+    assert len(found["splat"]) >= 20 and min(found["splat"]) > 0.3
     tents = [facts(c)["noise_correlation"] for c in render_suites.load(DATA, "splat") if c.name.endswith("-tent")]
     assert np.mean(tents) == pytest.approx(2 / 3, abs=0.06)  # of (1, 2, 1)
 
@@ -207,3 +226,25 @@ def test_the_ceiling_is_the_filter_of_a_clean_result(garden):
     assert row.scores[tables.CEILING]["psnr"] > row.scores[tables.PEER]["psnr"] + 2
     lines = tables.report([row], [tables.summarise([row], "splat", 4)])
     assert tables.CEILING in lines and "worst: garden-tent" in lines
+
+
+# --- Blender's compositor -----------------------------------------------------------------------------------------
+
+
+def test_a_python_without_blender_is_one_line(garden):
+    if importlib.util.find_spec("bpy"):
+        pytest.skip("this Python has bpy")
+    with blender_peer.method(Path(sys.executable)) as run, pytest.raises(EngineError, match=r"needs bpy.*pip install"):
+        run(garden)
+    with pytest.raises(EngineError, match="cannot run Blender's compositor by"), blender_peer.method(Path("no-python")):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("MDENOISE_BPY_PYTHON" not in os.environ, reason="MDENOISE_BPY_PYTHON names no Python with bpy")
+def test_blenders_compositor_denoises(garden):
+    case = part(garden)
+    with blender_peer.method(Path(os.environ["MDENOISE_BPY_PYTHON"])) as run:
+        got = [run(case), run(render_suites.without_aux(case))]
+    scores = [metrics.psnr(image, case.reference) for image in (*got, case.color)]
+    assert scores[0] > scores[2] + 3 and scores[1] > scores[2] + 2

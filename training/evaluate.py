@@ -2,6 +2,7 @@
 
     python -m mdenoise.training.evaluate renders
     python -m mdenoise.training.evaluate renders --suite clean firefly noaux --json clean.json --sheets sheets
+    python -m mdenoise.training.evaluate additive
     python -m mdenoise.training.evaluate photos --suite ood --model sigma15.onnx --robustness 0 auto --data DIR
     python -m mdenoise.training.evaluate raw --data DIR
     python -m mdenoise.training.evaluate animation --data DIR --temporal 2
@@ -17,6 +18,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,9 @@ import numpy as np
 from mdenoise import Denoiser
 from mdenoise.errors import EngineError, InputError, MDenoiseError
 from mdenoise.training import (
+    additive,
     animation,
+    blender_peer,
     oidn,
     photo_tables,
     photos,
@@ -106,12 +110,30 @@ def measure(case: Case, methods: dict[str, Method], results: dict[str, np.ndarra
     return Row(case.name, case.suite, case.spp, scores, reason, case.scene or case.name)
 
 
-def run_renders(
-    data: Path, suites: list[str], scenes: list[str], model: str, images: Path | None, out: Path | None
-) -> int:
+def run_renders(args: argparse.Namespace) -> int:
     peers = oidn.methods()
     if not peers:
         print('OIDN columns left out: pyoidn is not installed (pip install "mdenoise[eval]")')
+    with ExitStack() as stack:
+        if args.blender_python:
+            peers[blender_peer.BLENDER] = stack.enter_context(blender_peer.method(args.blender_python))
+        rows = measure_suites(args.data, args.suite, args.scenes, args.model, peers, args.sheets)
+    rows = leave_out_missuited(rows)
+    groups = sorted({(row.suite, row.spp) for row in rows}, key=lambda group: (args.suite.index(group[0]), group[1]))
+    summaries = [summarise(rows, *group) for group in groups]
+    print(report(rows, summaries))
+    print(f"\nmodel {args.model}; {machine()}")
+    if args.json:
+        record = {"machine": machine(), "model": args.model}
+        record |= {"summaries": summaries, "rows": [vars(row) for row in rows]}
+        args.json.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    return 0
+
+
+def measure_suites(
+    data: Path, suites: list[str], scenes: list[str], model: str, peers: dict[str, Method], images: Path | None
+) -> list[Row]:
+    """Every frame by every method, the peers' and ours; one contact sheet a scene into the folder `images`."""
     balanced = ours(model)
     methods: dict[str, Method] = {
         NOISY: lambda case: case.color,
@@ -133,15 +155,7 @@ def run_renders(
                 strip = sheets.strip(shown, OURS, case.reference, f"{case.name} {case.spp} spp")
                 strips.setdefault(case.name, []).append(strip)
                 sheets.write(images / f"{suite}.{case.name}.png", strips[case.name])
-    rows = leave_out_missuited(rows)
-    groups = sorted({(row.suite, row.spp) for row in rows}, key=lambda group: (suites.index(group[0]), group[1]))
-    summaries = [summarise(rows, *group) for group in groups]
-    print(report(rows, summaries))
-    print(f"\nmodel {model}; {machine()}")
-    if out:
-        record = {"machine": machine(), "model": model, "summaries": summaries, "rows": [vars(row) for row in rows]}
-        out.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-    return 0
+    return rows
 
 
 # --- photos -------------------------------------------------------------------------------------------------------
@@ -248,6 +262,11 @@ def main(arguments: list[str] | None = None) -> int:
     tables.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="only these")
     tables.add_argument("--json", type=Path, metavar="FILE", help="write every number here")
     tables.add_argument("--sheets", "--save-images", type=Path, metavar="DIR", help="write one contact sheet a scene")
+    tables.add_argument(
+        "--blender-python", type=Path, metavar="FILE", help="a Python with bpy 5.0: adds Blender's compositor as a peer"
+    )
+    lights = commands.add_parser("additive", help="light AOVs: gain of each beside OIDN's, and whether they still sum")
+    lights.add_argument("--data", type=Path, default=additive.DATA, help="folder of NAME.4.exr (default: %(default)s)")
     moving = commands.add_parser("animation", help="flicker and ghosting of a sequence, by frames that are joined")
     moving.add_argument("--data", type=Path, required=True, help="folder that validation_animation.py rendered")
     moving.add_argument("--temporal", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
@@ -261,7 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument(
             "--data", type=Path, default=DATA, help="folder of the validation renders (default: %(default)s)"
         )
-    for command in (tables, gate, photo, raw, moving):
+    for command in (tables, gate, photo, raw, moving, lights):
         command.add_argument("--model", default="base", help="name or path of an ONNX model with its card")
     args = parser.parse_args(arguments)
     if args.command == "photos":
@@ -271,9 +290,12 @@ def main(arguments: list[str] | None = None) -> int:
     if args.command == "animation":
         print(f"{animation.run(args.data, args.model, args.temporal)}\n\nmodel {args.model}; {machine()}")
         return 0
+    if args.command == "additive":
+        print(f"{additive.run(args.data, args.model)}\n\nmodel {args.model}; {machine()}")
+        return 0
     if args.command == "gate":
         return run_gate(args.data, args.model, GATE, args.update)
-    return run_renders(args.data, args.suite, args.scenes, args.model, args.sheets, args.json)
+    return run_renders(args)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The suites of `evaluate renders`: what is done to the committed frames to make each of them.
 
-clean and splat are read as they are; resized, firefly, noaux and noisyaux are made from the clean ones; finalspp takes
-frames of many samples, where the data has some.
+clean and splat are read as they are; resized, firefly, noaux and noisyaux are made from the clean ones; hard are those
+scenes whose light or camera is such (`validation.Shot.hard` says what), with 1 and 4 samples; finalspp takes frames of
+many samples.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import numpy as np
 
 from mdenoise.errors import InputError
 from mdenoise.training import renders
-from mdenoise.training.renders import FAR, Case
+from mdenoise.training.renders import FAR, FINAL_SPP, Case
 
-SUITES = ("clean", "splat", "resized", "firefly", "noaux", "noisyaux", "finalspp")
+SUITES = ("clean", "splat", "resized", "firefly", "noaux", "noisyaux", "finalspp", "hard")
 # Training resizes with bilinear and bicubic kernels by 1.1 to 2 only, and never downwards.
 RESIZES = (("lanczos", 1.37), ("area", 0.77))
 FIREFLY_SHARE, FIREFLY_SIZE, AROUND_PX = 1e-3, (100.0, 10_000.0), 4
 APERTURE_PX = 8.0  # radius of the circle of confusion at infinity, focus in the middle of the scene
-FEWEST_FINAL_SPP = 64
+HARD_SPP = (1, 4)
+COUNTS = {"finalspp": range(FINAL_SPP, 1 << 20), "hard": HARD_SPP}  # samples; the others: as `renders.load` has it
 
 
 def load(data: Path, suite: str, scenes: Sequence[str] = ()) -> Iterator[Case]:
@@ -33,24 +35,22 @@ def load(data: Path, suite: str, scenes: Sequence[str] = ()) -> Iterator[Case]:
     if suite == "splat":
         yield from (c for c in renders.load(data, "splat") if not scenes or c.scene in scenes)
         return
-    final = suite == "finalspp"
-    clean = [c for c in renders.load(data, "clean") if (c.spp >= FEWEST_FINAL_SPP) == final]
-    clean = [c for c in clean if not scenes or c.scene in scenes]
-    if not clean:
-        least = f"{FEWEST_FINAL_SPP} samples or more" if final else "few samples"
+    counts = {"counts": COUNTS[suite]} if suite in COUNTS else {}
+    found = [c for c in renders.load(data, "clean", **counts) if c.hard or suite != "hard"]
+    found = [c for c in found if not scenes or c.scene in scenes]
+    if not found:
+        least = {"finalspp": f"{FINAL_SPP} samples or more", "hard": "a hard scene"}.get(suite, "few samples")
         raise InputError(
             f"cannot measure the {suite} suite: no frame of {least} in {data}; render them with "
-            "python -m mdenoise.training.scenes --spp 64 128 256 --pack DIR and name DIR with --data"
+            "python -m mdenoise.training.validation --spp 64 128 256 --pack DIR and name DIR with --data"
         )
-    for case in clean:
+    for case in found:
         if suite == "resized":
             yield from (resized(case, kernel, ratio) for kernel, ratio in RESIZES)
+        elif suite in MADE:
+            yield MADE[suite](case)
         else:
-            yield {"firefly": fireflies, "noaux": without_aux, "noisyaux": noisy_aux}.get(suite, as_final)(case)
-
-
-def as_final(case: Case) -> Case:
-    return replace(case, suite="finalspp") if case.spp >= FEWEST_FINAL_SPP else case
+            yield replace(case, suite=suite)
 
 
 # --- resized ------------------------------------------------------------------------------------------------------
@@ -155,3 +155,6 @@ def noisy_aux(case: Case) -> Case:
     albedo, normal = np.clip(noisy[..., :3], 0, 1), np.clip(noisy[..., 3:6], -1, 1)
     depth = np.where(hit, np.clip(noisy[..., 6], 0, case.depth[hit].max(initial=0)), case.depth).astype(np.float32)
     return replace(case, suite="noisyaux", albedo=albedo, normal=normal, depth=depth, origin=case)
+
+
+MADE = {"firefly": fireflies, "noaux": without_aux, "noisyaux": noisy_aux}

@@ -7,7 +7,7 @@ A frame is an ordinary EXR in half float, `<name>.4.exr`, `<name>.16.exr` (color
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from mdenoise.errors import InputError
 from mdenoise.training.metrics import display_mse
 
 FAR = 65504.0  # where a ray hits nothing: the largest half, as Blender's half files have it
+FINAL_SPP, FINAL_CROP_PX = 64, 160  # from so many samples on a frame is final, and its middle is kept
 # Mantissa bits that are kept, of 10. What is cut off is far below the noise; the data set's README has the effect
 # measured. It halves the size, since noise does not compress but zeros do.
 NOISY_BITS, REFERENCE_BITS, DEPTH_BITS = 5, 6, 6
+FINAL_BITS = 7
 ALBEDO_STEP, NORMAL_STEP = 1 / 256, 1 / 128
 # Clean scenes that are also measured tent-filtered: as many as a renderer splatted, and others.
-TENT = ("garden", "living_room", "breakfast", "workshop")
+TENT = ("garden", "living_room", "breakfast", "workshop", "letters", "drapery", "snow")
 TENT_VARIANCE = (0.25**2 + 0.5**2 + 0.25**2) ** 2  # what the filter leaves of the variance of independent noise
 
 
@@ -51,12 +53,16 @@ class Case:
     origin: Case | None = None
     degrade: Callable[[np.ndarray], np.ndarray] | None = None
     around: np.ndarray | None = None
+    hard: str = ""  # what makes the scene so, see `validation.Shot`
 
 
-def load(data: Path, suite: str = "all") -> Iterator[Case]:
-    """The cases of a suite ("clean", "splat", "all") in the order of the index. Raises InputError."""
+def load(data: Path, suite: str = "all", counts: Container[int] = range(2, FINAL_SPP)) -> Iterator[Case]:
+    """The cases of a suite ("clean", "splat", "all") that have as many samples, in the order of the index.
+
+    One sample is for the hard suite alone. Raises InputError.
+    """
     for entry in read_index(data)["renders"]:
-        for spp in entry["spp"]:
+        for spp in (count for count in entry["spp"] if count in counts):
             case = load_case(data, entry, spp)
             if suite in (entry["suite"], "all"):
                 yield case
@@ -74,22 +80,29 @@ def read_index(data: Path) -> dict[str, Any]:
 
 
 def load_case(data: Path, entry: dict[str, Any], spp: int) -> Case:
-    noisy, reference = read(data / f"{entry['name']}.{spp}.exr"), read(data / f"{entry['name']}.reference.exr")
+    noisy = read(data / f"{entry['name']}.{spp}.exr")
+    reference = middle(read(data / f"{entry['name']}.reference.exr")["color"], noisy["color"].shape[0])
     return Case(
         entry["name"],
         entry["suite"],
         entry["renderer"],
         spp,
         **noisy,
-        reference=reference["color"],
+        reference=reference,
         reference_mse=entry["reference_mse"],
         scene=entry["scene"],
+        hard=entry.get("hard", ""),
     )
+
+
+def middle(plane: np.ndarray, side: int) -> np.ndarray:
+    """The central square of `side` pixels of a square plane, or all of one that is not larger."""
+    edge = max(0, plane.shape[0] - side) // 2
+    return plane[edge : plane.shape[0] - edge, edge : plane.shape[1] - edge]
 
 
 def tent(case: Case) -> Case:
     """The case as a renderer would have given it that splats with a 3-tap tent: color, AOVs and reference filtered."""
-
     planes = {name: soften(getattr(case, name)) for name in ("color", "albedo", "normal", "depth", "reference")}
     return replace(
         case,
@@ -132,7 +145,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             if letters[0] in channels
         }
     except (RuntimeError, KeyError, OSError) as error:
-        raise InputError(f"cannot read {path}: {error}; render it again with mdenoise.training.scenes") from None
+        raise InputError(f"cannot read {path}: {error}; render it again with mdenoise.training.validation") from None
     return planes | ({"depth": planes["depth"][..., 0]} if "depth" in planes else {})
 
 
@@ -169,36 +182,32 @@ def keep_steps(plane: np.ndarray, step: float) -> np.ndarray:
 
 
 def pack(raw: Path, data: Path, shots: tuple[Any, ...], crop_px: int) -> dict[str, Any]:
-    """Write `data` from the rendered frames of `shots` (see `scenes.Shot`): splatted ones as their central square of
-    `crop_px`, which keeps the set small. The error of a reference is that of the mean of two independent halves."""
+    """Write the rendered frames of `shots` (`validation.Shot`) into `data`, beside what it has of other shots and other
+    samples. Splatted frames become their central square of `crop_px`, final ones of FINAL_CROP_PX, which keeps the set
+    small. The error of a reference is that of the mean of two independent halves."""
     data.mkdir(parents=True, exist_ok=True)
-    entries = []
+    entries = {entry["name"]: entry for entry in read_index(data)["renders"]} if (data / "index.json").exists() else {}
     for shot in shots:
-        halves = [half(raw, shot, letter) for letter in "ab"]
-        edge = (halves[0].shape[0] - crop_px) // 2 if shot.suite == "splat" else 0
-        inside = slice(edge, halves[0].shape[0] - edge)
-        halves = [h[inside, inside] for h in halves]
+        side = crop_px if shot.suite == "splat" else shot.size_px
+        halves = [middle(half(raw, shot, letter), side) for letter in "ab"]
         write(data / f"{shot.name}.reference.exr", {"color": (halves[0] + halves[1]) / 2}, REFERENCE_BITS)
         for spp in shot.noisy_spp:
+            final = spp >= FINAL_SPP
             with np.load(raw / f"{shot.name}.{spp}.npz") as planes:
-                write(
-                    data / f"{shot.name}.{spp}.exr",
-                    {name: planes[name][inside, inside] for name in LETTERS},
-                    NOISY_BITS,
-                )
-        entries.append(
-            {
-                "name": shot.name,
-                "suite": shot.suite,
-                "scene": shot.scene,
-                "renderer": shot.renderer,
-                "filter": shot.rfilter,
-                "spp": list(shot.noisy_spp),
-                "reference_spp": 2 * sum(shot.half_spp),
-                "reference_mse": float(f"{display_mse(*halves) / 4:.3e}"),
-            }
-        )
-    index = {"licence": "CC0-1.0", "renders": entries}
+                cut = {name: middle(planes[name], min(side, FINAL_CROP_PX) if final else side) for name in LETTERS}
+            write(data / f"{shot.name}.{spp}.exr", cut, FINAL_BITS if final else NOISY_BITS)
+        known = entries.get(shot.name, {"spp": []})["spp"]
+        entries[shot.name] = {
+            "name": shot.name,
+            "suite": shot.suite,
+            "scene": shot.scene,
+            "renderer": shot.renderer,
+            "filter": shot.rfilter,
+            "spp": sorted({*known, *shot.noisy_spp}),
+            "reference_spp": 2 * sum(shot.half_spp),
+            "reference_mse": float(f"{display_mse(*halves) / 4:.3e}"),
+        } | ({"hard": shot.hard} if shot.hard else {})
+    index = {"licence": "CC0-1.0", "renders": list(entries.values())}
     (data / "index.json").write_text(json.dumps(index, indent=1) + "\n", "utf-8")
     return index
 

@@ -5,7 +5,7 @@ A plain script for a Python that has `bpy` (5.0 was used) and not necessarily md
     python validation_cycles.py --scene NAME --assets DIR SPP:SEED:FILE.exr ...
 
 Each FILE becomes a multilayer EXR with Combined, Depth, Denoising Albedo, Denoising Normal. `--scene demo` is the
-README's frame: half float, with light groups that sum to the beauty.
+README's frame: half float, with light groups that sum to the beauty. `--lights` adds Cycles' light passes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from validation_cycles_parts import (
     torus,
     wood,
 )
+from validation_cycles_stills import STILLS
 
 # --- scenes -------------------------------------------------------------------------------------------------------
 
@@ -279,7 +280,12 @@ def workshop(assets: Path) -> None:
 
 
 DEMO_SIZE, DEMO_GROUPS = (384, 256), ("window", "lamp")
-SCENES = {f.__name__: f for f in (living_room, product, meadow, breakfast, gallery, workshop)}
+LIGHTS = (
+    *(f"{lobe}_{way}" for lobe in ("diffuse", "glossy", "transmission") for way in ("direct", "indirect", "color")),
+    "emit",
+    "environment",
+)
+SCENES = {f.__name__: f for f in (living_room, product, meadow, breakfast, gallery, workshop)} | STILLS
 
 
 # --- rendering ----------------------------------------------------------------------------------------------------
@@ -317,14 +323,19 @@ def main() -> None:
     parser.add_argument("--scene", required=True, choices=[*SCENES, "demo"])
     parser.add_argument("--assets", type=Path, required=True)
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--lights", action="store_true")
     parser.add_argument("frames", nargs="+", metavar="SPP:SEED:FILE.exr")
     args = parser.parse_args()
     scene = build(args.scene, args.assets, args.size)
+    for name in LIGHTS if args.lights else ():
+        setattr(scene.view_layers[0], f"use_pass_{name}", True)
     for frame in args.frames:
         spp, seed, path = frame.split(":", 2)
         scene.cycles.samples, scene.cycles.seed = int(spp), int(seed)
-        scene.render.filepath = str(Path(path).resolve())
+        part = Path(path).resolve().with_suffix(".part.exr")
+        scene.render.filepath = str(part)
         bpy.ops.render.render(write_still=True)
+        part.replace(Path(path).resolve())
 
 
 if __name__ == "__main__":
