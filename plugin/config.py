@@ -35,9 +35,10 @@ class Options:
     prefilter    denoise albedo and normal first: for those that depth of field or motion blur made noisy.
     layers       "beauty", "additive", "all" or names separated by commas.
     color, albedo, normal, depth, variance   LAYER or FILE[:LAYER]; None = found by name, "none" = do not use.
-    tile_px      largest tile side, a multiple of 64 in 64..2048.
+    tile_px      largest tile side, a multiple of 64 in 64..2048; by default engines of the CPU use tiles and bands of
+                 any shape, up to 1920 x 1088 pixels.
     overlap_px   context of every tile beyond the pixels it delivers, a multiple of 32; None = by quality.
-    max_memory_mb  bound on the working memory of tiles; None = tile_px alone decides.
+    max_memory_mb  most memory a process takes beside the planes that come in and go out (CPU); None = about 700.
     """
 
     quality: str = "balanced"

@@ -12,6 +12,7 @@ from mdenoise.frame import Planes
 from mdenoise.masks import Pattern
 from mdenoise.robustness import Curve
 
+ROWS = 256  # that are looked at together: masks of them all would grow with the image
 LEAVES_GROUP = 0.01  # a layer with a larger share of values that are not finite must not mask the others
 
 
@@ -49,15 +50,22 @@ def measure(planes: Planes, options: Options) -> Look:
         and bool(planes.demodulated)
         and g.albedo_is_cleaner(planes.color, planes.albedo, exposure)
     )
-    finite = {name: g.trusted_px(layer) for name, layer in planes.layers.items()}
+    rows = [slice(y, y + ROWS) for y in range(0, planes.color.shape[0], ROWS)]
     first = next(iter(planes.layers))  # the beauty: it is the guide and never leaves
-    left_out = tuple(
-        n for n, ok in finite.items() if n != first and ok.size - np.count_nonzero(ok) > LEAVES_GROUP * ok.size
-    )
+    unknown = dict.fromkeys(planes.layers, 0)
+    for band in rows:
+        for name, layer in planes.layers.items():
+            unknown[name] += np.count_nonzero(~g.trusted_px(layer[band]))
+    size = planes.color.shape[0] * planes.color.shape[1]
+    left_out = tuple(n for n, count in unknown.items() if n != first and count > LEAVES_GROUP * size)
     joint = tuple(n for n in planes.layers if n not in left_out)
-    distrusted = ~g.trusted_px(planes.color)
-    for name in joint:
-        distrusted |= ~finite[name]
+    distrusted_px = 0
+    for band in rows:
+        distrusted = ~g.trusted_px(planes.color[band])
+        for name in joint:
+            if unknown[name]:
+                distrusted |= ~g.trusted_px(planes.layers[name][band])
+        distrusted_px += int(np.count_nonzero(distrusted))
     columns, start = {}, 0
     for name, layer in planes.layers.items():
         count = layer.shape[2] if layer.ndim == 3 else 1
@@ -71,7 +79,7 @@ def measure(planes: Planes, options: Options) -> Look:
         (joint, *((n,) for n in left_out)),
         left_out,
         hidden_ratio,
-        int(np.count_nonzero(distrusted)),
+        distrusted_px,
         columns,
         start,
     )

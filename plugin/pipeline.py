@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from mdenoise import predict, tiles
+from mdenoise import columns, predict, tiles
 from mdenoise.adapters import adapter_for
 from mdenoise.config import Options
 from mdenoise.engines import Engine
 from mdenoise.errors import Cancelled, InputError
 from mdenoise.frame import Filtered, Frame, Planes
 from mdenoise.guide import ABSURD
+from mdenoise.memory import largest_area
 from mdenoise.models import ModelCard
 from mdenoise.motion import find_motion
 from mdenoise.prefilter import prefiltered
-from mdenoise.temporal import Still, Window
+from mdenoise.temporal import Shot, Still, Window
 
 # Context beyond the pixels a tile delivers. On flat noise single pixels differ from the untiled image by up to 9 % of
 # the mean with 64 px, 2 % with 128 and 1e-7 with 160: windows lie on the same grid in every tile.
-AREA_PX = 1920 * 1088  # of a tile: 1080p in one; engine and filter take about 300 bytes for each pixel
+AREA_PX = 1920 * 1088  # of a tile: 1080p in one
+BAND_PX = 4096 * 256  # of a band of a larger image: a third less memory than such a tile, and as fast as larger ones
+PHOTO_BYTES = 1100 << 20  # of a photograph's planes and one tile of it: 48 megapixels of raw stay below 1.5 GB in all
 OVERLAP_PX = {"fast": 64, "balanced": 160, "best": 160}
 
 Progress = Callable[[float], None]
@@ -65,14 +68,14 @@ def denoise_file(
     started = time.perf_counter()
     adapter = adapter_for(src)
     stamp = provenance(src, card, options)  # before reading: a source that changes meanwhile is not taken for done
-    frame = adapter.read(src)
-    jobs = adapter.adapt(frame, options)
     said: tuple[str, ...] = ()
     if options.temporal and options.strength:
-        filter_all = partial(stills, engine=engine, card=card, options=options, progress=progress, cancel=cancel)
+        make = partial(shot, engine=engine, card=card, options=options, progress=progress, cancel=cancel)
         window = Window() if window is None else window
-        results, said = window.results(src, options.temporal, filter_all, options.strength)
+        (frame, jobs), results, said = window.results(src, options.temporal, make, options.strength)
     else:
+        frame = adapter.read(src)
+        jobs = adapter.adapt(frame, options)
         results = [denoise_planes(job.planes, engine, card, options, progress=progress, cancel=cancel) for job in jobs]
     restored = adapter.restore(frame, jobs, results, stamp)
     left_behind = adapter.write(restored, dst, overwrite=overwrite) or ()
@@ -91,26 +94,28 @@ def denoise_file(
     )
 
 
-def stills(
+def shot(
     path: Path,
     engine: Engine,
     card: ModelCard,
     options: Options,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
-) -> list[Still]:
-    """The images of one frame of a sequence, filtered, with their motion."""
+) -> Shot:
+    """One frame of a sequence: as it was read, and its images, filtered, with their motion."""
     adapter = adapter_for(path)
     frame = adapter.read(path)
+    jobs = adapter.adapt(frame, options)
     whole = replace(options, strength=1.0)
-    return [
+    stills = (
         Still(
             job.planes,
             denoise_planes(job.planes, engine, card, whole, progress=progress, cancel=cancel),
             find_motion(frame, job.roles.color) if isinstance(frame, Frame) else None,
         )
-        for job in adapter.adapt(frame, options)
-    ]
+        for job in jobs
+    )
+    return Shot(tuple(stills), (frame, jobs))
 
 
 def denoise_planes(
@@ -131,25 +136,36 @@ def denoise_planes(
     work = predict.plan(planes, card, options)
     look = work.look
     height, width = planes.color.shape[:2]
-    tile_px, overlap_px = tile_limit(options, look), options.overlap_px
+    most_px = largest_area(options, engine, work)
+    tile_px = int(min(options.tile_px, most_px**0.5 // tiles.GRID_PX * tiles.GRID_PX))
+    overlap_px = options.overlap_px
     if overlap_px is None:  # small tiles cannot afford all of it
         overlap_px = min(OVERLAP_PX[options.quality], (tile_px - tiles.GRID_PX) // 64 * 32)
     # An engine without fixed shapes takes tiles of any form, unless a size was asked for.
-    area_px = AREA_PX if getattr(engine, "packed", None) and tile_px == Options().tile_px else None
-    plan = tiles.plan(height, width, tile_px=tile_px, overlap_px=overlap_px, reach_px=card.reach_px, area_px=area_px)
+    area_px = area_limit(planes, look) if getattr(engine, "packed", None) and tile_px == Options().tile_px else None
+    size = {"overlap_px": overlap_px, "reach_px": card.reach_px}
+    in_bands = area_px is not None and tiles.padded_area(height, width) > area_px and columns.possible(work, engine)
+    if in_bands:
+        plan = tiles.plan_bands(height, width, area_px=int(min(BAND_PX, most_px)), **size)
+    else:
+        plan = tiles.plan(height, width, tile_px=tile_px, area_px=area_px, **size)
     outputs = {name: np.empty_like(layer) for name, layer in planes.layers.items()}
     unsure = np.empty((height, width), np.float32) if work.probes else None
     counts = {"nearest": 0, "tiles": 0}
 
-    def tile(place: tiles.Tile) -> np.ndarray:
+    def check() -> None:
         if cancel is not None and cancel():
             raise Cancelled("stopped before the end; nothing was written")
-        result, nearest = predict.predict_tile(work, place, engine)
-        counts["nearest"] += nearest
-        counts["tiles"] += 1
-        if progress is not None:
-            progress(counts["tiles"] / len(plan))
-        return result
+
+    def counted(parts: Iterable[tuple[np.ndarray, int]]) -> Iterator[np.ndarray]:
+        check()
+        for result, nearest in parts:
+            counts["nearest"] += nearest
+            counts["tiles"] += 1
+            if progress is not None:
+                progress(counts["tiles"] / len(plan))
+            yield result
+            check()
 
     def emit(y: int, x: int, block: np.ndarray) -> None:
         place = np.s_[y : y + block.shape[0], x : x + block.shape[1]]
@@ -157,7 +173,17 @@ def denoise_planes(
         if unsure is not None:
             unsure[place] = block[..., -1]
 
-    tiles.run(plan, tile, emit)
+    if len(plan) == 1 and options.strength == 1.0 and predict.direct(work, engine):
+        (place,) = plan.row(0)
+        check()
+        counts["nearest"] = predict.filter_image(work, place, engine, outputs)
+        check()
+        if progress is not None:
+            progress(1.0)
+    elif in_bands:
+        tiles.run_bands(plan, lambda place: counted(columns.denoise_column(work, place, engine, plan.cuts)), emit)
+    else:
+        tiles.run(plan, lambda place: next(counted(predict.predict_tile(work, p, engine) for p in (place,))), emit)
     return Filtered(
         outputs,
         counts["nearest"],
@@ -170,12 +196,12 @@ def denoise_planes(
     )
 
 
-def tile_limit(options: Options, look: predict.Look) -> int:
-    """Largest tile side: what was asked, less when the memory bound says so (about 500 B/px for engine and filter)."""
-    if options.max_memory_mb is None:
-        return options.tile_px
-    side = int(np.sqrt(options.max_memory_mb * 2**20 / (500 + 24 * look.channels))) // tiles.GRID_PX * tiles.GRID_PX
-    return int(np.clip(side, 3 * tiles.GRID_PX, options.tile_px))
+def area_limit(planes: Planes, look: predict.Look) -> int:
+    """Pixels of a tile. With two sets of kernels each takes 800 bytes: large photographs leave less memory for them."""
+    if not look.chroma:
+        return AREA_PX
+    held = planes.color.nbytes + 2 * sum(layer.nbytes for layer in planes.layers.values())
+    return int(np.clip((PHOTO_BYTES - held) / 800, AREA_PX // 4, AREA_PX))
 
 
 def store(
@@ -194,11 +220,7 @@ def store(
             original = noisy.astype(np.float32)
             blended = (1.0 - strength) * original + strength * result
             result = np.where(np.abs(original) < ABSURD, blended, result)
-        if noisy.dtype.kind == "u":
-            result = np.rint(np.clip(result, 0, np.iinfo(noisy.dtype).max))
-        elif noisy.dtype == np.float16:
-            result = np.clip(result, -65504.0, 65504.0)
-        outputs[name][place] = result
+        outputs[name][place] = predict.as_type(result, noisy.dtype)
 
 
 def provenance(src: Path, card: ModelCard, options: Options) -> dict[str, str]:

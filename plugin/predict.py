@@ -133,7 +133,7 @@ def filter_tile(one: Pass, place: tiles.Tile, engine: Engine) -> tuple[np.ndarra
     nearest = 0
     if compiled_reads(one) and getattr(engine, "packed", None):
         for group in look.groups:
-            nearest += filter_packed(one, view, group, seen, (rows, cols), engine, outputs)
+            nearest += filter_packed(one, view, group, seen, (rows, cols), engine, outputs.shape[:2], outputs)
         return outputs, nearest
     guide, trust, factor = build_guide(planes, look, rows, cols, seen, (place.height, place.width))
     for group in look.groups:
@@ -175,6 +175,28 @@ def filter_tile(one: Pass, place: tiles.Tile, engine: Engine) -> tuple[np.ndarra
     return outputs, nearest
 
 
+def direct(work: Work, engine: Engine) -> bool:
+    """Whether `filter_image` serves an image that is one tile."""
+    return (
+        len(work.passes) == 1
+        and not work.probes
+        and compiled_reads(work.passes[0])
+        and bool(getattr(engine, "packed", None))
+    )
+
+
+def filter_image(work: Work, place: tiles.Tile, engine: Engine, outputs: Mapping[str, np.ndarray]) -> int:
+    """The whole image into the layers' `outputs`, each in its type: nothing is written twice. Answers how many pixels
+    took the nearest valid value."""
+    (one,) = work.passes
+    height, width = one.planes.color.shape[:2]
+    whole = (slice(0, height), slice(0, width))
+    view = {name: layer.reshape(height, width, -1) for name, layer in one.planes.layers.items()}
+    into = {name: output.reshape(height, width, -1) for name, output in outputs.items()}
+    seen, size = g.trusted_px(one.planes.color), (place.height, place.width)
+    return sum(filter_packed(one, view, group, seen, whole, engine, size, into) for group in one.look.groups)
+
+
 def compiled_reads(one: Pass) -> bool:
     """Whether compiled code can build the guide of a pass, and read its planes where they are."""
     planes = one.planes
@@ -190,26 +212,52 @@ def filter_packed(
     seen: np.ndarray,
     place: tuple[slice, slice],
     engine: Engine,
-    outputs: np.ndarray,
+    size: tuple[int, int],
+    outputs: np.ndarray | Mapping[str, np.ndarray],
 ) -> int:
-    """A group's columns of `outputs`, by compiled code from the layers as they are; answers how many pixels took the
-    nearest valid value."""
-    planes, look = one.planes, one.look
+    """`filter_group` in a tile of `size`, by compiled code from the layers as they are."""
     mask = seen
     for name in group:
         mask = mask & g.trusted_px(view[name])
-    bf16 = engine.packed == "bf16"
-    guide, trust, factor = packed_guide(planes, look, *place, mask, outputs.shape[:2], bf16)
+    guide, *rest = packed_guide(one.planes, one.look, *place, mask, size, engine.packed == "bf16")
     logits = engine.predict_packed(guide)
     del guide
+    return filter_group(one, view, group, mask, *rest, logits, outputs)
+
+
+def filter_group(
+    one: Pass,
+    view: Mapping[str, np.ndarray],
+    group: Sequence[str],
+    mask: np.ndarray,
+    trust: np.ndarray,
+    factor: np.ndarray | None,
+    logits: Sequence[np.ndarray],
+    outputs: np.ndarray | Mapping[str, np.ndarray],
+) -> int:
+    """A group's columns of `outputs`, or its layers of them in their own types, by its logits; answers how many pixels
+    took the nearest valid value."""
+    planes, look = one.planes, one.look
     layers = [view[name] for name in group]
     divided = [factor is not None and name in planes.demodulated and view[name].shape[2] == 3 for name in group]
-    inside = outputs[: seen.shape[0], : seen.shape[1]]
+    if not isinstance(outputs, np.ndarray):
+        out = [outputs[name] for name in group]
+        if filter_planes(layers, divided, factor, None if mask.all() else mask, trust, logits, out).all():
+            return 0
+        ends = np.cumsum([layer.shape[2] for layer in layers])
+        columns = {name: slice(end - view[name].shape[2], end) for name, end in zip(group, ends, strict=True)}
+        together = np.empty((*mask.shape, ends[-1]), np.float32)
+        alone = replace(one, look=replace(look, columns=columns))
+        nearest = filter_group(alone, view, group, mask, trust, factor, logits, together)
+        for name in group:
+            outputs[name][...] = as_type(together[..., columns[name]], outputs[name].dtype)
+        return nearest
+    inside = outputs[: mask.shape[0], : mask.shape[1]]
     # The columns of a group mostly lie side by side; they do not when a layer between them has left it.
     start, stop = look.columns[group[0]].start, look.columns[group[-1]].stop
     width = sum(layer.shape[2] for layer in layers)
     aside = stop - start != width
-    out = np.empty((*seen.shape, width), np.float32) if aside else inside[..., start:stop]
+    out = np.empty((*mask.shape, width), np.float32) if aside else inside[..., start:stop]
     valid = filter_planes(layers, divided, factor, None if mask.all() else mask, trust, logits, out)
     nearest = 0 if valid.all() else fill_unknown(out, valid, mask, layers, divided, factor)
     if aside:
@@ -219,6 +267,13 @@ def filter_packed(
             inside[..., columns] = out[..., at : at + columns.stop - columns.start]
             at += columns.stop - columns.start
     return nearest
+
+
+def as_type(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Float32 results, ready to be assigned to a layer of `dtype`: integers rounded, both they and halves in range."""
+    if dtype.kind == "u":
+        return np.rint(np.clip(result, 0, np.iinfo(dtype).max))
+    return np.clip(result, -65504.0, 65504.0) if dtype == np.float16 else result
 
 
 def fill_unknown(

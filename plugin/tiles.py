@@ -1,4 +1,7 @@
-"""Tile plan and feathered blend: equal tiles whose origins and sides are multiples of 64 from the data window."""
+"""Tile plan and feathered blend: equal tiles whose origins and sides are multiples of 64 from the data window.
+
+Where an engine keeps rows from one band to the next, an image is cut into bands, of columns where it is very wide.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from mdenoise.errors import UsageError
 
 GRID_PX = 64
 FEATHER_PX = 32
+LEAST_BAND_PX = 256  # in lower bands the filter, which looks 48 px further, does too much twice
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,10 @@ def _axis(length: int, tile_px: int, overlap_px: int) -> tuple[int, tuple[int, .
     if padded <= tile_px:
         return padded, (0,)
     shared = 2 * overlap_px
+    if tile_px - shared < GRID_PX:
+        raise UsageError(
+            f"overlap {overlap_px} leaves nothing of a tile of {tile_px}: use a tile of {shared + GRID_PX} or more"
+        )
     count = 2
     while count * tile_px - (count - 1) * shared < padded:
         count += 1
@@ -79,11 +87,6 @@ def plan(
         tile_height, tile_width = _cheapest(height, width, area_px, overlap_px)
         ys, xs = _axis(height, tile_height, overlap_px)[1], _axis(width, tile_width, overlap_px)[1]
         return _plan(height, width, tile_height, tile_width, ys, xs, overlap_px, reach_px)
-    if tile_px - 2 * overlap_px < GRID_PX and max(height, width) > tile_px:
-        raise UsageError(
-            f"overlap {overlap_px} leaves nothing of a tile of {tile_px}: "
-            f"use a tile of {2 * overlap_px + GRID_PX} or more"
-        )
     tile_height, ys = _axis(height, tile_px, overlap_px)
     tile_width, xs = _axis(width, tile_px, overlap_px)
     return _plan(height, width, tile_height, tile_width, ys, xs, overlap_px, reach_px)
@@ -99,8 +102,12 @@ def _plan(
     overlap_px: int,
     reach_px: int | None,
 ) -> TilePlan:
+    return TilePlan(height, width, tile_height, tile_width, ys, xs, _feather(overlap_px, reach_px))
+
+
+def _feather(overlap_px: int, reach_px: int | None) -> int:
     exact = reach_px is not None and overlap_px >= reach_px
-    return TilePlan(height, width, tile_height, tile_width, ys, xs, 0 if exact else min(FEATHER_PX, 2 * overlap_px))
+    return 0 if exact else min(FEATHER_PX, 2 * overlap_px)
 
 
 def _cheapest(height: int, width: int, area_px: int, overlap_px: int) -> tuple[int, int]:
@@ -123,6 +130,42 @@ def _cheapest(height: int, width: int, area_px: int, overlap_px: int) -> tuple[i
         side = max(GRID_PX, int(area_px**0.5) // GRID_PX * GRID_PX)
         return side, side
     return best[1:]
+
+
+def padded_area(height: int, width: int) -> int:
+    """Pixels of the one tile that holds an image."""
+    return (-(-height // GRID_PX) * GRID_PX) * (-(-width // GRID_PX) * GRID_PX)
+
+
+@dataclass(frozen=True)
+class BandPlan:
+    """Bands of one image (height, width): rows `cuts[i]` to `cuts[i + 1]`, the last ones below the image, of columns of
+    one width at `xs`, which overlap as tiles do."""
+
+    height: int
+    width: int
+    column_width: int
+    xs: tuple[int, ...]
+    cuts: tuple[int, ...]
+    feather_px: int
+
+    def __len__(self) -> int:
+        return len(self.xs) * (len(self.cuts) - 1)
+
+    def columns(self) -> Iterator[Tile]:
+        return (Tile(0, x, self.cuts[-1], self.column_width) for x in self.xs)
+
+
+def plan_bands(height: int, width: int, *, area_px: int, overlap_px: int, reach_px: int | None = None) -> BandPlan:
+    """Bands of about `area_px` pixels."""
+    widest = max(area_px // LEAST_BAND_PX, 2 * overlap_px + GRID_PX) // GRID_PX * GRID_PX
+    column_width, xs = _axis(width, widest, overlap_px)
+    step = max(GRID_PX, area_px // column_width // GRID_PX * GRID_PX)
+    rows = -(-height // GRID_PX) * GRID_PX
+    # The first is what is left over: it is the one that computes what the others look ahead, and the last needs to be
+    # a whole one, or the network would be through with the image before it, which takes one more graph.
+    cuts = (0, *range((rows - 1) % step + 1, rows + 1, step))
+    return BandPlan(height, width, column_width, xs, cuts, _feather(overlap_px, reach_px))
 
 
 def axis_weights(origins: tuple[int, ...], side: int, length: int, feather_px: int) -> list[np.ndarray]:
@@ -180,6 +223,32 @@ def run(plan: TilePlan, tile: Callable[[Tile], np.ndarray], emit: Callable[[int,
                 block = block[:-feather]
             emit(y + top, column, block)
         above = below
+
+
+def run_bands(
+    plan: BandPlan, column: Callable[[Tile], Iterator[np.ndarray]], emit: Callable[[int, int, np.ndarray], None]
+) -> None:
+    """`run` for bands: `column` answers those of one column after another, (rows, column_width, C) float32."""
+    feather = plan.feather_px
+    seam: np.ndarray | None = None  # to the column on the right, all of its rows
+    for j, (place, weights) in enumerate(
+        zip(plan.columns(), axis_weights(plan.xs, plan.column_width, plan.width, plan.feather_px), strict=True)
+    ):
+        start, stop = _span(weights)
+        before, seam = seam, None
+        last = j + 1 == len(plan.xs)
+        for y, block in zip(plan.cuts, column(place), strict=False):
+            block = block[: plan.height - y, start:stop]
+            if feather and len(plan.xs) > 1:
+                _fade(block, weights[None, start:stop, None], j > 0, not last, feather, 1)
+            if before is not None:
+                block[:, :feather] += before[y : y + block.shape[0]]
+            if feather and not last:
+                if seam is None:
+                    seam = np.empty((plan.height, feather, block.shape[2]), np.float32)
+                seam[y : y + block.shape[0]] = block[:, -feather:]
+                block = block[:, :-feather]
+            emit(y, place.x + start, block)
 
 
 def _span(weights: np.ndarray) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdenoise import tiles
+from mdenoise import Denoiser, pipeline, predict, tiles
 from mdenoise.errors import UsageError
 
 sizes = st.integers(1, 3000)
@@ -89,3 +89,63 @@ def test_context_of_pixels_with_weight():
 def test_overlap_that_leaves_nothing_is_refused():
     with pytest.raises(UsageError, match="overlap 96 leaves nothing"):
         tiles.plan(1000, 1000, tile_px=192, overlap_px=96)
+
+
+@given(sizes, st.integers(1, 9000), st.sampled_from([2**17, 2**20]), st.sampled_from([32, 96, 160]))
+def test_bands_cover_the_image(height, width, area_px, overlap_px):
+    plan = tiles.plan_bands(height, width, area_px=area_px, overlap_px=overlap_px)
+    assert plan.cuts[0] == 0 and height <= plan.cuts[-1] < height + 64
+    assert all(cut % 64 == 0 for cut in plan.cuts) and plan.column_width % 64 == 0
+    rows = [end - top for top, end in pairwise(plan.cuts)]
+    assert min(rows) > 0 and max(rows) * plan.column_width <= max(area_px, 64 * plan.column_width)
+    assert plan.xs[0] == 0 and width <= plan.xs[-1] + plan.column_width < width + 64
+    for first, second in pairwise(plan.xs):
+        assert first + plan.column_width - second >= 2 * overlap_px
+
+
+def test_large_frames_are_bands_that_compute_next_to_nothing_twice():
+    for height, width, most in ((2160, 3840, 1.01), (4320, 7680, 1.06), (8640, 15360, 1.08)):
+        plan = tiles.plan_bands(height, width, area_px=pipeline.BAND_PX, overlap_px=160)
+        assert len(plan.xs) * plan.column_width * plan.cuts[-1] < most * height * width
+
+
+@pytest.mark.parametrize(("height", "width"), [(130, 700), (1000, 65), (65, 1500)])
+@pytest.mark.parametrize("overlap_px", [0, 32, 96])
+def test_bands_give_back_what_they_hold(height, width, overlap_px):
+    plan = tiles.plan_bands(height, width, area_px=256 * 320, overlap_px=overlap_px)
+    image = np.random.default_rng(3).random((plan.cuts[-1], plan.xs[-1] + plan.column_width, 2)).astype(np.float32)
+    done, times = np.zeros((height, width, 2), np.float32), np.zeros((height, width), int)
+
+    def column(place):
+        for top, end in pairwise(plan.cuts):
+            yield image[top:end, place.x : place.x + place.width].copy()
+
+    def emit(y, x, block):
+        done[y : y + block.shape[0], x : x + block.shape[1]] = block
+        times[y : y + block.shape[0], x : x + block.shape[1]] += 1
+
+    tiles.run_bands(plan, column, emit)
+    assert (times == 1).all()
+    np.testing.assert_allclose(done, image[:height, :width], atol=2e-7)
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_one_tile_is_written_straight_into_the_layers_types(holes, monkeypatch):
+    """`filter_image` gives what the way over a float32 array gives, to the rounding of each type."""
+    rng = np.random.default_rng(3)
+    color = rng.random((70, 90, 3), np.float32)
+    if holes:  # more than the filter reaches: the nearest value is taken
+        color[:, :60] = np.nan
+    layers = {
+        "half": color.astype(np.float16),
+        "grey": color[..., 0].copy(),
+        "byte": np.full((70, 90, 3), 200, np.uint8),
+    }
+    with Denoiser(precision="f32") as denoiser:
+        straight = denoiser(color, layers=layers).layers
+        monkeypatch.setattr(predict, "direct", lambda *_: False)
+        around = denoiser(color, layers=layers).layers
+    for name, layer in layers.items():
+        assert straight[name].dtype == layer.dtype and straight[name].shape == layer.shape
+        np.testing.assert_allclose(straight[name].astype(float), around[name].astype(float), rtol=2e-3, atol=1e-6)
+    assert np.isfinite(straight["half"]).all()

@@ -8,6 +8,7 @@ from mdenoise.frame import Frame, Layer, Window
 
 # Rec. 709 luminance, for a variance that is stored per channel.
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
+ROWS = 256  # that are looked at together: what is computed on the way does not grow with the image
 
 
 def placed(frame: Frame, layer: Layer, window: Window) -> np.ndarray:
@@ -17,7 +18,7 @@ def placed(frame: Frame, layer: Layer, window: Window) -> np.ndarray:
     """
     part = frame.parts[layer.part]
     planes = [part.channels[channel] for channel in layer.channels]
-    plane = planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
+    plane = planes[0] if len(planes) == 1 else _together(planes)
     if part.window == window:
         return plane if plane.dtype != np.uint32 else plane.astype(np.float32)
     kind = np.float32 if plane.dtype == np.uint32 else plane.dtype
@@ -29,6 +30,18 @@ def placed(frame: Frame, layer: Layer, window: Window) -> np.ndarray:
             y0 - part.window.y_min : y1 - part.window.y_min, x0 - part.window.x_min : x1 - part.window.x_min
         ]
     return out
+
+
+def _together(planes: list[np.ndarray]) -> np.ndarray:
+    """Planes (H, W) as (H, W, C): a view where they follow each other in one block, as `exr_file.read` puts them."""
+    block = planes[0].base
+    if block is not None and block.ndim == 3 and all(plane.base is block for plane in planes):
+        places = [plane.ctypes.data for plane in planes]
+        first = next((i for i, one in enumerate(block) if one.ctypes.data == places[0]), len(block))
+        part = block[first : first + len(planes)]
+        if [one.ctypes.data for one in part] == places and part.shape[1:] == planes[0].shape:
+            return np.moveaxis(part, 0, -1)
+    return np.stack(planes, axis=-1)
 
 
 def albedo(plane: np.ndarray) -> np.ndarray:
@@ -62,8 +75,8 @@ def normal(plane: np.ndarray) -> np.ndarray:
 def _within(plane: np.ndarray, low: int) -> bool:
     """Whether every value lies in [low, 1], low being 0 or -1. Of halves the bits tell: NumPy is slow to clip them."""
     if plane.dtype == np.float16:
-        bits = plane.view(np.uint16)
-        return bool(((bits if low == 0 else bits & 0x7FFF) <= 0x3C00).all())
+        rows = (plane[y : y + ROWS].view(np.uint16) for y in range(0, len(plane), ROWS))
+        return all(bool(((bits if low == 0 else bits & 0x7FFF) <= 0x3C00).all()) for bits in rows)
     return plane.dtype == np.float32 and plane.size > 0 and bool(plane.min() >= low and plane.max() <= 1)
 
 

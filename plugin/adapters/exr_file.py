@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,6 +41,7 @@ def read(path: Path) -> Frame:
     for index, (part, attributes) in enumerate(zip(decoded, header.parts, strict=True)):
         window = exr_header.window(attributes)
         planes = {name: channel.pixels for name, channel in part.channels.items()}
+        part.channels.clear()  # or it would hold every plane once more
         for channel in exr_header.channels(attributes):
             plane = planes.get(channel.name)
             shape, kind = (window.height, window.width), _NUMPY_TYPES[channel.pixel_type]
@@ -49,7 +50,20 @@ def read(path: Path) -> Frame:
         values = dict(part.header) | disguised[index]
         view = values.get("view", "")
         parts.append(Part(str(values.get("name", "")), values, planes, window, view if isinstance(view, str) else ""))
-    return Frame(path, tuple(parts), group_layers(tuple(parts)), {"attributes": header.parts})
+    layers = group_layers(tuple(parts))
+    for layer in layers:
+        _join(parts[layer.part].channels, layer.channels)
+    return Frame(path, tuple(parts), layers, {"attributes": header.parts})
+
+
+def _join(planes: dict[str, np.ndarray], names: Sequence[str]) -> None:
+    """Put the planes of a layer one after another in memory: together they are an array (see `aov_values.placed`) and
+    each is what the writer takes, so that nothing is held twice."""
+    if len(names) > 1 and len({planes[name].dtype for name in names}) == 1:
+        block = np.empty((len(names), *planes[names[0]].shape), planes[names[0]].dtype)
+        for joined, name in zip(block, names, strict=True):
+            joined[:] = planes[name]
+            planes[name] = joined  # and what the library decoded is freed
 
 
 def _decode(stream: BinaryIO, header: exr_header.Header) -> tuple[list[Any], list[dict[str, Any]]]:

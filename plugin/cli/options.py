@@ -75,9 +75,9 @@ _PIXELS = (
     _option("--engine", "engine", click.Choice(config.ENGINES), "Inference engine [auto]."),
     _option("--device", "device", str, "Where the network runs [auto].", "auto|cpu|cuda[:N]"),
     _option("--precision", "precision", click.Choice(config.PRECISIONS), "Arithmetic of the network [auto]."),
-    _option("--tile", "tile_px", int, "Largest tile side, a multiple of 64 [1280].", "PX"),
+    _option("--tile", "tile_px", int, "Largest tile side, a multiple of 64 [by area].", "PX"),
     _option("--overlap", "overlap_px", int, "Context around a tile, a multiple of 32 [by quality].", "PX"),
-    _option("--max-memory", "max_memory_mb", int, "Bound on the working memory of tiles.", "MB"),
+    _option("--max-memory", "max_memory_mb", int, "Most memory beside the image's planes [about 700].", "MB"),
     _option("--config", "config", click.Path(path_type=Path), "TOML file with these options.", "FILE"),
 )
 

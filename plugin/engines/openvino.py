@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import copy
-import os
+import hashlib
 import sys
 import threading
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from mdenoise.engines import CHROMA, LEVELS
+from mdenoise.engines import CHROMA, LEVELS, bands
+from mdenoise.engines.plans import private_folder
 from mdenoise.errors import EngineError
 from mdenoise.filter import _native, as_float32, usable_cpus
 from mdenoise.models import ModelCard
 
 SIZES_KEPT = 4  # each holds the memory of its tile
+BANDS_KEPT = 8  # graphs of bands, without their memory; an image has three or four
 PRECISIONS = {"f32": "FP32", "bf16": "BF16", "fp16": "FP16"}
-
-
-def cache_folder() -> Path | None:
-    """A private folder for compiled models; None when it cannot be had, which only costs time."""
-    import platformdirs
-
-    folder = Path(platformdirs.user_cache_dir("mdenoise")) / "openvino"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # A compiled model is code: a folder that others can write to is not used.
-        status = folder.stat()
-        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
-            return None
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
 
 
 def import_openvino() -> ModuleType:
@@ -67,14 +54,12 @@ class OpenVinoEngine:
             raise EngineError(f"precision {precision} cannot be used: this CPU has no {precision}. Use --precision f32")
         self.precision = precision
         self.packed = None if _native is None else "bf16" if precision == "bf16" else "f32"
-        cache = cache_folder()
-        if cache is not None:
-            # A folder for each model: OpenVINO's own key takes two that differ in a few constants for the same.
-            kind = self.packed or "planar"
-            self._core.set_property({"CACHE_DIR": str(cache / f"{card.sha256[:16]}-{kind}")})
+        self._cache = private_folder("openvino")
+        self._kind = f"{card.sha256[:16]}-{self.packed or 'planar'}"
         self._path = card.path
-        self._has_chroma = card.chroma
         self._models: dict[tuple[int, ...], Any] = {}  # by shape and chroma; compiled, shared by all sessions
+        self._bands: dict[Any, Any] = {}  # the same of bands, by shape and recipe
+        self._steps: dict[Any, Any] = {}  # of graphs that were not cut yet, by shape
         self._lock = threading.Lock()
         self._requests: dict[tuple[int, ...], Any] = {}  # of this session alone: they own the outputs' memory
 
@@ -92,7 +77,12 @@ class OpenVinoEngine:
             model = import_openvino().Model(results, model.get_parameters(), "predict")
             model.reshape(list(shape))
         else:
-            model = packed_graph(model, names, shape, self.packed)
+            model = channels_last(packed_graph(model, names, shape), [2], [2] * len(names), self.packed)
+        return self._compiled(model, self._kind)
+
+    def _compiled(self, model: Any, kind: str) -> Any:
+        # A folder for each model: OpenVINO's own key takes two that differ in a few constants for the same.
+        cache = {} if self._cache is None else {"CACHE_DIR": str(self._cache / kind)}
         return self._core.compile_model(
             model,
             "CPU",
@@ -101,7 +91,8 @@ class OpenVinoEngine:
                 "INFERENCE_PRECISION_HINT": {"f32": "f32", "bf16": "bf16", "fp16": "f16"}[self.precision],
                 "INFERENCE_NUM_THREADS": usable_cpus(),
                 "ENABLE_CPU_PINNING": False,
-            },
+            }
+            | cache,
         )
 
     def _request(self, shape: tuple[int, ...], chroma: bool) -> Any:
@@ -128,21 +119,104 @@ class OpenVinoEngine:
     def _run(self, guide: np.ndarray, shape: tuple[int, ...], chroma: bool) -> tuple[np.ndarray, ...]:
         try:
             request = self._request(shape, chroma)
-            if guide.dtype == np.uint16:
-                openvino = import_openvino()
-                guide = openvino.Tensor(guide, list(shape), openvino.Type.bf16)
-            request.infer([guide], share_inputs=True)
+            levels = infer(request, [guide])
         except RuntimeError as error:
-            line = str(error).strip().splitlines()[-1]
-            name = self._path.name
-            raise EngineError(f"engine openvino cannot run {name}: {line}. Try --engine onnxruntime") from None
+            raise self._failed(error) from None
         keep_last(self._requests, (*shape, chroma), request)
-        levels = [request.get_output_tensor(i).data for i in range(len(LEVELS + CHROMA) if chroma else len(LEVELS))]
-        return tuple(level if level.dtype == np.float32 else level.view(np.uint16) for level in levels)
+        return tuple(levels)
+
+    def _failed(self, error: RuntimeError) -> EngineError:
+        line = str(error).strip().splitlines()[-1]
+        return EngineError(f"engine openvino cannot run {self._path.name}: {line}. Try --engine onnxruntime")
+
+    def cuttable(self, channels: int) -> bool:
+        """Whether `bands` knows the kind of network; `channels` are those of the packed guide."""
+        try:
+            self._traced((1, 32, 32, channels))
+        except bands.UnknownGraph:
+            return False
+        return True
+
+    def bands(self, shape: tuple[int, ...], spans: Sequence[tuple[int, int]]) -> Bands:
+        """`predict_packed` of a guide (1, H/2, W/2, 4 G), too large to be held, for one span of its rows after another.
+        Raises bands.UnknownGraph where it is not `cuttable`."""
+        return Bands(self, shape, bands.plan(self._traced(shape), spans, LEVELS))
+
+    def _traced(self, shape: tuple[int, ...]) -> list[bands.Step]:
+        with self._lock:
+            steps = self._steps.pop(shape, None) or self._trace(shape)
+            keep_last(self._steps, shape, steps)
+        return steps
+
+    def _trace(self, shape: tuple[int, ...]) -> list[bands.Step]:
+        return bands.trace(packed_graph(self._core.read_model(self._path), LEVELS, shape), LEVELS)
+
+    def band_model(self, shape: tuple[int, ...], band: bands.Band) -> Any:
+        key = (shape, band.recipe)
+        with self._lock:
+            model = self._bands.pop(key, None)
+            if model is None:
+                steps = self._trace(shape)  # anew: it is rewritten
+                axes = {step.name: step.axis for step in steps}
+                parameters, results = bands.cut(steps, band, LEVELS, import_openvino().opset13)
+                cut = import_openvino().Model(results, parameters, "band")
+                cut.validate_nodes_and_infer_types()
+                inputs = [axes[name] for name in (*(["guide"] if "guide" in band.new else []), *band.kept)]
+                outputs = [axes[name] for name in (*LEVELS, *band.left)]
+                digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+                model = self._compiled(channels_last(cut, inputs, outputs, self.packed), f"{self._kind}-{digest}")
+            keep_last(self._bands, key, model, BANDS_KEPT)
+        return model
 
 
-def packed_graph(model: Any, names: tuple[str, ...], shape: tuple[int, ...], kind: str) -> Any:
-    """The graph from its first convolution on, for (1, H/2, W/2, 4 G), all with channels last; kind "f32" or "bf16"."""
+class Bands:
+    """The network over the bands of one image, one after another; of an engine for this thread alone."""
+
+    def __init__(self, engine: OpenVinoEngine, shape: tuple[int, ...], plan: Sequence[bands.Band]):
+        self._engine, self._shape, self._plan = engine, shape, plan
+        self._kept: list[np.ndarray] = []
+        self._recipe: tuple[Any, ...] = ()
+        self._model: Any = None
+        self._request: Any = None
+
+    def guide_rows(self, number: int) -> tuple[int, int]:
+        """Rows of the image whose guide a band takes; an empty span where it needs no more."""
+        first, end = self._plan[number].new.get("guide", (0, 0))
+        return 2 * first, 2 * end
+
+    def predict(self, number: int, guide: np.ndarray | None) -> tuple[np.ndarray, ...]:
+        """Logits of the span of a band, valid until the next call; bands follow each other."""
+        band = self._plan[number]
+        try:
+            if band.recipe != self._recipe:
+                self.close()
+                self._model, self._recipe = self._engine.band_model(self._shape, band), band.recipe
+                self._request = self._model.create_infer_request()
+            found = infer(self._request, [*([] if guide is None else [guide]), *self._kept])
+        except RuntimeError as error:
+            raise self._engine._failed(error) from None
+        self._kept = [rows.copy() for rows in found[len(LEVELS) :]]
+        return tuple(level.transpose(0, 3, 1, 2) for level in found[: len(LEVELS)])
+
+    def close(self) -> None:
+        """Give back the memory of the band before: each graph has its own, and they are not needed at once."""
+        model, self._model, self._request = self._model, None, None
+        if model is not None:
+            with suppress(RuntimeError):  # another thread is in it
+                model.release_memory()
+
+
+def infer(request: Any, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Outputs in the request's own memory; bfloat16, in and out, is seen as uint16."""
+    openvino = import_openvino()
+    given = [openvino.Tensor(x, list(x.shape), openvino.Type.bf16) if x.dtype == np.uint16 else x for x in inputs]
+    request.infer(given, share_inputs=True)
+    found = [tensor.data for tensor in request.output_tensors]
+    return [array if array.dtype == np.float32 else array.view(np.uint16) for array in found]
+
+
+def packed_graph(model: Any, names: tuple[str, ...], shape: tuple[int, ...]) -> Any:
+    """The graph from its first convolution on, for a guide (1, 4 G, H/2, W/2); `shape` has its channels last."""
     openvino = import_openvino()
     node = model.get_parameters()[0]
     while node.get_type_name() != "Convolution":
@@ -152,16 +226,28 @@ def packed_graph(model: Any, names: tuple[str, ...], shape: tuple[int, ...], kin
     guide = openvino.opset13.parameter([1, channels, height, width], np.float32, "guide")
     node.input(0).replace_source_output(guide.output(0))
     model = openvino.Model([model.output(name).get_node() for name in names], [guide], "predict")
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def channels_last(model: Any, inputs: Sequence[int], outputs: Sequence[int], kind: str) -> Any:
+    """The same graph with channels last on its outside, "f32" or "bf16"; given are the axes of rows of inputs and
+    outputs, 2 where channels come first inside."""
+    openvino = import_openvino()
     kinds = {"f32": openvino.Type.f32, "bf16": openvino.Type.bf16}
     steps = openvino.preprocess.PrePostProcessor(model)
-    for side in (steps.input(), *(steps.output(i) for i in range(len(names)))):
-        side.tensor().set_element_type(kinds[kind]).set_layout(openvino.Layout("NHWC"))
-        side.model().set_layout(openvino.Layout("NCHW"))
+    sides = [(steps.input(i), axis) for i, axis in enumerate(inputs)]
+    sides += [(steps.output(i), axis) for i, axis in enumerate(outputs)]
+    for side, axis in sides:
+        side.tensor().set_element_type(kinds[kind])
+        if axis == 2:
+            side.tensor().set_layout(openvino.Layout("NHWC"))
+            side.model().set_layout(openvino.Layout("NCHW"))
     return steps.build()
 
 
-def keep_last(kept: dict[tuple[int, ...], Any], key: tuple[int, ...], value: Any) -> None:
+def keep_last(kept: dict[Any, Any], key: Any, value: Any, most: int = SIZES_KEPT) -> None:
     """Put `value` last, and drop the one that was not used for longest when there are too many."""
     kept[key] = value
-    if len(kept) > SIZES_KEPT:
+    if len(kept) > most:
         del kept[next(iter(kept))]

@@ -52,8 +52,8 @@ def planes(height: int, width: int, guides: str) -> dict[str, np.ndarray]:
 def ours(height: int, width: int, guides: str, layers: int, precision: str, quality: str, runs: int) -> dict[str, Any]:
     """mdenoise on arrays; `layers` includes the beauty, and the others add up to it. Says where the time goes, too."""
     import mdenoise
-    from mdenoise import predict
-    from mdenoise.engines.openvino import OpenVinoEngine
+    from mdenoise import columns, predict
+    from mdenoise.engines.openvino import Bands, OpenVinoEngine
 
     given = planes(height, width, guides)
     share = np.random.default_rng(2).dirichlet(np.ones(max(1, layers - 1))).astype(np.float32)
@@ -73,7 +73,9 @@ def ours(height: int, width: int, guides: str, layers: int, precision: str, qual
         setattr(owner, name, outer)
 
     spy(OpenVinoEngine, "predict_packed", "predict")
+    spy(Bands, "predict", "predict")
     spy(predict, "packed_guide", "guide")
+    spy(columns, "packed_guide", "guide")
     spy(predict, "filter_planes", "filter")
     spy(predict, "measure", "measure")
     denoiser = mdenoise.Denoiser(precision=precision, quality=quality)
