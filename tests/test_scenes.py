@@ -107,7 +107,7 @@ print(json.dumps([i.reshape(3, 4, 4, 4, 4).mean((2, 4)).tolist() for i in images
 """)
     first, second, both = map(np.array, found)
     assert min(first.mean(), second.mean()) > 1e-3 * both.mean() > 0
-    np.testing.assert_allclose(first.mean() + second.mean(), both.mean(), rtol=0.05)
+    np.testing.assert_allclose(first.mean() + second.mean(), both.mean(), rtol=0.08)
     assert np.median(np.abs(first + second - both) / both) < 0.1
 
 
