@@ -10,23 +10,24 @@ answers is of no interest but for them. Half precision is computed by onnxruntim
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from mdenoise import guide as g
-from mdenoise.chroma import DIFFERENCES, OPPONENTS
+from mdenoise.chroma import filter_colors
+from mdenoise.engines import Engine, filter_layers
+from mdenoise.engines.onnxruntime import OnnxRuntimeCudaEngine, OnnxRuntimeEngine
 from mdenoise.engines.openvino import OpenVinoEngine
 from mdenoise.errors import EngineError, ModelError
-from mdenoise.filter import apply_filter
 from mdenoise.models import ModelCard, load_card, load_graph
 from mdenoise.training.model import KernelNet
 
 SIZES = ((64, 64), (128, 192), (256, 64))
-TURN = OPPONENTS[3]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,32 @@ class Limit:
 
 # Some ten times what the shipped networks show, rounding being what it is: a wrong tap costs far more.
 LIMITS = {"f32": Limit(2e-5, 1e-6, 1e-3), "fp16": Limit(4e-3, 3e-4, 2e-2), "bf16": Limit(5e-2, 3e-3, 5e-2)}
+
+
+class TorchEngine:
+    """The network itself, which every file is compared with, as an engine."""
+
+    name, precision = "torch", "f32"
+
+    def __init__(self, net: KernelNet):
+        self._net = net
+
+    def session(self) -> TorchEngine:
+        return self
+
+    def predict(self, guide: np.ndarray, chroma: bool = False) -> tuple[np.ndarray, ...]:
+        with torch.no_grad():
+            return tuple(level.numpy() for level in self._net(torch.from_numpy(guide), chroma=chroma))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One file in one engine, and in what precision the two compute."""
+
+    graph: str
+    library: str
+    precision: str
+    engine: Engine
 
 
 @dataclass(frozen=True)
@@ -110,13 +137,12 @@ def measure(net: KernelNet, model: Path) -> list[Row]:
     """Rows for every graph of a model, engine, precision and problem. Raises EngineError without onnxruntime where a
     graph needs it."""
     card = load_card(str(model))
-    runs = list(_runs(card))
+    runs = list(runs_of(card))
     rows = []
     for problem in problems(card.guide_channels):
-        colors = card.chroma and problem.encoding == "srgb"
-        reference = _filter(problem, colors, lambda guide: _torch(net, guide))
-        for graph, engine, precision, run in runs:
-            rows.append(_row(problem, reference, run(problem, colors), graph, engine, precision))
+        reference = _filter(problem, card.chroma, TorchEngine(net))
+        for run in runs:
+            rows.append(_row(problem, reference, _filter(problem, card.chroma, run.engine), run))
     return rows
 
 
@@ -139,83 +165,45 @@ def compare(net: KernelNet, model: Path) -> list[str]:
     return [str(row) for row in rows]
 
 
-def _row(problem: Problem, reference: np.ndarray, got: np.ndarray, graph: str, engine: str, precision: str) -> Row:
-    wanted, found, clean = (problem.encoded(a) for a in (reference, got, problem.clean))
-    error = found - wanted
-    lost = 10 * np.log10(np.mean((found - clean) ** 2) / np.mean((wanted - clean) ** 2))
-    return Row(
-        graph, engine, precision, problem.name,
-        float(np.abs(error).max()), float(np.sqrt(np.mean(error**2))), float(lost),
-    )  # fmt: skip
-
-
-def _runs(card: ModelCard) -> Iterator[tuple[str, str, str, Callable[[Problem, bool], np.ndarray]]]:
-    """Graph, engine, precision and what denoises a problem with it."""
+def runs_of(card: ModelCard) -> Iterator[Run]:
+    """Every graph of a model in every engine that can run it on this CPU. Raises EngineError, see `measure`."""
     for precision in ("f32", "bf16"):
-        try:
-            engine = OpenVinoEngine(card, precision)
-        except EngineError:  # this CPU has no bf16
-            continue
-        yield (
-            "predict",
-            "openvino",
-            precision,
-            lambda p, colors, e=engine: _filter(p, colors, lambda guide: e.predict(guide, chroma=card.chroma)),
-        )
+        with suppress(EngineError):  # this CPU has no bf16
+            yield Run("predict", "openvino", precision, OpenVinoEngine(card, precision))
     try:
-        import onnxruntime
+        yield Run("predict", "onnxruntime", "f32", OnnxRuntimeEngine(card))
     except ImportError:
         if card.graphs:
             raise EngineError('cannot compare them all without onnxruntime: pip install "mdenoise[train]"') from None
         return
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    for graph in ("", *card.graphs):
-        path = load_graph(card, graph) if graph else card.path
-        session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    for graph in card.graphs:
         precision = "fp16" if "fp16" in graph else "f32"
         if "fused" in graph:
-            yield graph, "onnxruntime", precision, lambda p, colors, s=session: _fused(s, card, p, colors)
+            fused = OnnxRuntimeCudaEngine(card, precision, provider="CPUExecutionProvider")
+            yield Run(graph, "onnxruntime", precision, fused)
         else:
-            name = f"predict {graph}".strip()
-            yield (
-                name,
-                "onnxruntime",
-                precision,
-                lambda p, colors, s=session: _filter(p, colors, lambda guide: s.run(None, {"guide": guide})),
-            )
+            alone = OnnxRuntimeEngine(replace(card, path=load_graph(card, graph)))
+            yield Run(f"predict {graph}", "onnxruntime", precision, alone)
 
 
-def _torch(net: KernelNet, guide: np.ndarray) -> list[np.ndarray]:
-    with torch.no_grad():
-        return [level.numpy() for level in net(torch.from_numpy(guide), chroma=net.config.chroma)]
+def _row(problem: Problem, reference: np.ndarray, got: np.ndarray, run: Run) -> Row:
+    wanted, found, clean = (problem.encoded(a) for a in (reference, got, problem.clean))
+    error = found - wanted
+    lost = 10 * np.log10(np.mean((found - clean) ** 2) / np.mean((wanted - clean) ** 2))
+    return Row(
+        run.graph, run.library, run.precision, problem.name,
+        float(np.abs(error).max()), float(np.sqrt(np.mean(error**2))), float(lost),
+    )  # fmt: skip
 
 
-def _filter(problem: Problem, colors: bool, predict: Callable[[np.ndarray], Sequence[np.ndarray]]) -> np.ndarray:
-    """The filtered layer by the compiled filter and any source of logits, with and without chroma kernels."""
-    logits = [np.array(level, np.float32) for level in predict(problem.guide)]
-    if not colors:
-        return apply_filter(problem.noisy, problem.trust, logits[:4])[0]
-    turned = np.ascontiguousarray(problem.noisy @ TURN.T)
-    confident = np.concatenate([logits[4], logits[0][:, -4:]], axis=1)
-    out = apply_filter(turned, problem.trust, logits[:4])[0]
-    out[..., DIFFERENCES] = apply_filter(turned[..., DIFFERENCES], problem.trust, [confident, *logits[5:]])[0]
-    return out @ TURN
+def _filter(problem: Problem, chroma: bool, engine: Engine) -> np.ndarray:
+    """The filtered layer, encoded images by both kernel sets of a model that has two."""
+    colors = [(0, 3)] if chroma and problem.encoding == "srgb" else []
 
+    def by_engine(planes: np.ndarray, differences: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        return filter_layers(engine, problem.guide, planes, problem.trust, differences)
 
-def _fused(session, card: ModelCard, problem: Problem, colors: bool) -> np.ndarray:
-    """The filtered layer by a fused graph, one of two layers, so that their number is seen to be free."""
-    planes = np.moveaxis(problem.noisy @ TURN.T if colors else problem.noisy, 2, 0)
-    if card.chroma and not colors:  # every plane by the first kernel set
-        layers = np.zeros((3, 3, *planes.shape[1:]), np.float32)
-        layers[:, 0] = planes
-    else:
-        layers = np.stack([planes, planes[:, ::-1]])
-    given = {"guide": problem.guide, "layers": layers, "confidence": problem.trust[None, None]}
-    filtered = session.run(["filtered"], given)[0]
-    out = filtered[:, 0] if card.chroma and not colors else filtered[0]
-    out = np.moveaxis(out, 0, 2)
-    return out @ TURN if colors else out
+    return filter_colors(problem.noisy, colors, by_engine)[0]
 
 
 def main(argv: list[str] | None = None) -> None:

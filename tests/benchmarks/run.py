@@ -1,15 +1,15 @@
 """All benchmarks in one command: JSON, Markdown and plots; what is measured already is not measured again.
 
-    python tests/benchmarks/run.py                          # everything, results in build/benchmarks
-    python tests/benchmarks/run.py --only filter,1080p      # the filter alone, at 1080p
-    python tests/benchmarks/run.py --only array,command,1080p,4k --runs 5
+    python tests/benchmarks/run.py                          # 720p, 1080p and 4k, results in build/benchmarks
+    python tests/benchmarks/run.py --sizes 8k 16k           # the large ones, beside what is measured already
+    python tests/benchmarks/run.py --only filter --sizes 1080p
+    python tests/benchmarks/run.py --only array,command --runs 5
     python tests/benchmarks/run.py --list                   # the names of all measurements
     python tests/benchmarks/run.py --again --only start     # measure these anew
 
-Words of --only name kinds (array, layers, command, filter, callgrind, start, threads, quality) and sizes (720p to 16k);
-a measurement is taken when it fits both. Each runs in a process of its own, and its result is saved at once, so a run
-that was stopped goes on where it was. Let nothing else run meanwhile. Needs pyoidn; callgrind needs valgrind, plots
-need matplotlib.
+Kinds for --only: array, layers, command, filter, callgrind, start, threads, quality. Each measurement runs in a process
+of its own, and its result is saved at once, so a run that was stopped goes on where it was; those of another model are
+measured anew. Let nothing else run meanwhile. Needs pyoidn; callgrind needs valgrind, plots need matplotlib.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import numpy as np
 import summary
 from oidn_speed import frame
 
+from mdenoise.models import load_card
 from mdenoise.training.tables import machine
 
 HERE = Path(__file__).parent
@@ -39,6 +40,7 @@ ROOT = HERE.parents[1]
 SIZES = {
     "720p": (720, 1280), "1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680), "16k": (8640, 15360)
 }  # fmt: skip
+USUAL_SIZES = ("720p", "1080p", "4k")
 OIDN_SIZES = ("720p", "1080p", "4k", "8k")  # 16k takes it more memory than machines like these have
 OIDN_QUALITIES = ("fast", "balanced", "high")
 
@@ -57,11 +59,6 @@ def measurements() -> Iterator[tuple[str, Measurement]]:
                 )
             for quality in OIDN_QUALITIES if size in OIDN_SIZES else ():
                 yield f"array/{size}/{guides}/oidn {quality}", partial(child, "oidn", **base, quality=quality)
-    for quality in ("fast", "best"):
-        yield (
-            f"array/1080p/aov/mdenoise {quality}",
-            partial(child, "ours", height=1080, width=1920, guides="aov", layers=1, precision="auto", quality=quality),
-        )
     for size in ("1080p", "4k"):
         for layers in (1, 4, 12):
             yield f"layers/{size}/{layers}", partial(
@@ -87,7 +84,8 @@ def measurements() -> Iterator[tuple[str, Measurement]]:
         if count <= cpus():
             yield f"threads/1080p/{count}", partial(child, "threads", height=1080, width=1920, count=count)
     data = str(ROOT / "tests" / "data" / "renders")
-    for method in ("mdenoise:fast", "mdenoise:balanced", "mdenoise:best", *(f"oidn:{q}" for q in OIDN_QUALITIES)):
+    ours = ("mdenoise:fast", "mdenoise:balanced", "mdenoise:best")
+    for method in (*ours, *(f"oidn:{quality}" for quality in (*OIDN_QUALITIES, "best"))):
         yield f"quality/renders/{method}", partial(child, "quality", data=data, method=method)
 
 
@@ -177,33 +175,35 @@ def callgrind(layers: int, isa: str, runs: int) -> dict[str, Any]:
     return {"instructions_per_px": (counts[1] - counts[0]) / 2 / side**2}
 
 
-def wanted(name: str, only: list[str]) -> bool:
-    """Whether a measurement has one of the kinds named, if any is, and one of the sizes named, if any is."""
-    kind, size, _ = [*name.split("/"), ""][:3]
-    kinds, sizes = [word for word in only if word not in SIZES], [word for word in only if word in SIZES]
-    return (not kinds or kind in kinds) and (not sizes or size in sizes)
+def wanted(name: str, kinds: list[str], sizes: list[str]) -> bool:
+    """Whether a measurement is of one of the kinds, if any is named, and of one of the sizes, if it has one of them."""
+    kind, size, _ = name.split("/", 2)
+    return (not kinds or kind in kinds) and (size in sizes or size not in SIZES)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="kinds and sizes, separated by commas")
+    parser.add_argument("--only", default="", metavar="KINDS", help="separated by commas (default: all)")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=USUAL_SIZES, help="default: 720p 1080p 4k")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "benchmarks")
     parser.add_argument("--again", action="store_true", help="measure what was measured before, too")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
-    only = [word for word in args.only.lower().split(",") if word]
+    kinds = [word for word in args.only.lower().split(",") if word]
     plan = dict(measurements())
-    known = {name.split("/")[0] for name in plan} | set(SIZES)
-    if unknown := set(only) - known:
+    known = {name.split("/")[0] for name in plan}
+    if unknown := set(kinds) - known:
         parser.error(f"--only {', '.join(sorted(unknown))}: use {', '.join(sorted(known))}")
-    chosen = [name for name in plan if wanted(name, only)]
+    chosen = [name for name in plan if wanted(name, kinds, args.sizes)]
     if args.list:
         print(*chosen, sep="\n")
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "results.json"
     results: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    model = load_card().sha256[:12]
+    results = {name: found for name, found in results.items() if found.get("model") == model}
     failed = 0
     for name in chosen:
         if name in results and not args.again:
@@ -215,7 +215,7 @@ def main() -> int:
             failed += 1
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             continue
-        results[name] = found | {"machine": machine(), "cpus": cpus(), "load": load, "runs": args.runs}
+        results[name] = found | {"machine": machine(), "cpus": cpus(), "load": load, "runs": args.runs, "model": model}
         shown = {key: round(value, 3) for key, value in found.items() if isinstance(value, float)}
         print(name, json.dumps(shown), flush=True)
         part = path.with_suffix(".part")

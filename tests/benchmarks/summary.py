@@ -66,31 +66,55 @@ def markdown(results: dict[str, Any]) -> str:
     out += [table(["figure", "limit", "measured"], [[n, lim, "" if v is None else v] for (n, lim), v in figures]), ""]
     times = ("cpu", "wall", "first_cpu", "rss", "beyond")
     heads = ["CPU s", "wall s", "first CPU s", "peak MiB", "MiB beyond the planes"]
-    out += ["## Arrays in memory", "", table(["size/guides/what", *heads], rows_of(results, "array", *times)), ""]
-    out += ["## Additive layers", "", table(["size/layers", *heads], rows_of(results, "layers", *times)), ""]
+    out += section("Arrays in memory", ["size/guides/what", *heads], rows_of(results, "array", *times))
+    out += section("Additive layers", ["size/layers", *heads], rows_of(results, "layers", *times))
     parts = [
         [name, *(found["parts"].get(part, 0.0) for part in ("predict", "guide", "filter", "measure")), found["cpu"]]
         for name, found in results.items() if "parts" in found
     ]  # fmt: skip
-    out += ["## Where the CPU seconds go", ""]
-    out += [table(["measurement", "predict", "guide", "filter", "measure", "all"], parts), ""]
-    for kind, title in (("command", "Whole command, EXR to EXR"), ("start", "`mdenoise docs/demo/frame.exr`")):
-        rows = rows_of(results, kind, "cpu", "wall", "rss")
-        out += [f"## {title}", "", table(["what", "CPU s", "wall s", "peak MiB"], rows), ""]
-    rows = rows_of(results, "threads", "cpu", "wall", "rss")
-    out += ["## Processors, 1080p", "", table(["size/processors", "CPU s", "wall s", "peak MiB"], rows), ""]
+    heads = ["measurement", "predict", "guide", "filter", "measure", "all"]
+    out += section("Where the CPU seconds go", heads, parts)
+    for kind, title in (
+        ("command", "Whole command, EXR to EXR"),
+        ("start", "`mdenoise docs/demo/frame.exr`"),
+        ("threads", "Processors, 1080p"),
+    ):
+        out += section(title, ["what", "CPU s", "wall s", "peak MiB"], rows_of(results, kind, "cpu", "wall", "rss"))
     kernel = ("least_cpu", "copy_cpu", "times_copy", "numpy_cpu", "times_faster_than_numpy")
     heads = ["filter", "CPU s", "copy CPU s", "times a copy", "NumPy CPU s", "times faster"]
-    out += ["## The filter alone, one thread", "", table(heads, rows_of(results, "filter", *kernel)), ""]
-    counts = table(["filter", "instructions per pixel"], rows_of(results, "callgrind", "instructions_per_px"))
-    out += ["## Instructions", "", counts, ""]
-    suites = sorted({suite for one in results.values() for suite in one.get("db", {})})
-    rows = [
-        [name.split("/")[-1], found["cpu_per_mpx"], *(found["db"].get(suite, "") for suite in suites)]
-        for name, found in results.items() if "db" in found
-    ]  # fmt: skip
-    out += ["## dB and CPU seconds, validation renders", "", table(["method", "CPU s/Mpx", *suites], rows), ""]
+    out += section("The filter alone, one thread", heads, rows_of(results, "filter", *kernel))
+    counts = rows_of(results, "callgrind", "instructions_per_px")
+    out += section("Instructions", ["filter", "instructions per pixel"], counts)
+    out += section("dB against CPU seconds: clean validation renders, CPU seconds at 1080p", *quality(results))
     return "\n".join(out)
+
+
+def section(title: str, header: list[str], rows: list[list[Any]]) -> list[str]:
+    return [f"## {title}", "", table(header, rows), ""] if rows else []
+
+
+def scored(results: dict[str, Any]) -> dict[str, tuple[float, dict[str, float]]]:
+    """CPU seconds and mean PSNR by samples of every method of the quality part, the cheapest first."""
+    found = {name.split("/")[-1]: (one["cpu"], one["db"]) for name, one in results.items() if "db" in one}
+    return dict(sorted(found.items(), key=lambda item: item[1][0]))
+
+
+def on_front(methods: dict[str, tuple[float, dict[str, float]]], method: str, spp: str) -> bool:
+    """Whether no other method is as good for fewer CPU seconds."""
+    cpu, db = methods[method]
+    return not any(c < cpu and other[spp] >= db[spp] for c, other in methods.values())
+
+
+def quality(results: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Head and rows of the table that the plot of the same name shows."""
+    methods = scored(results)
+    counts = sorted({spp for _, db in methods.values() for spp in db})
+    heads = [head for spp in counts for head in (f"dB, {spp.strip()}", "on the front")]
+    rows = []
+    for method, (cpu, db) in methods.items():
+        cells = ((f"{db[spp]:.2f}", "yes" if on_front(methods, method, spp) else "no") for spp in counts)
+        rows.append([method, cpu, *(cell for pair in cells for cell in pair)])
+    return ["method", "CPU s", *heads], rows
 
 
 def plots(results: dict[str, Any], folder: Path) -> list[Path]:
@@ -110,16 +134,19 @@ def plots(results: dict[str, Any], folder: Path) -> list[Path]:
         pyplot.close(figure)
         made.append(folder / name)
 
-    scored = {name.split("/")[-1]: found for name, found in results.items() if "db" in found}
-    suites = sorted({suite for found in scored.values() for suite in found["db"]})
-    if suites:
-        figure, axes = pyplot.subplots(1, len(suites), figsize=(4 * len(suites), 3.5), squeeze=False)
-        for axis, suite in zip(axes[0], suites, strict=True):
-            for label, found in scored.items():
-                color = "tab:red" if label.startswith("mdenoise") else "tab:blue"
-                axis.plot(found["cpu_per_mpx"], found["db"][suite], "o", color=color)
-                axis.annotate(label, (found["cpu_per_mpx"], found["db"][suite]), fontsize=7)
-            axis.set(title=suite, xlabel="CPU s per megapixel", ylabel="PSNR, dB", xscale="log")
+    methods = scored(results)
+    counts = sorted({spp for _, db in methods.values() for spp in db})
+    if counts:
+        figure, axes = pyplot.subplots(1, len(counts), figsize=(4.5 * len(counts), 3.5), squeeze=False)
+        for axis, spp in zip(axes[0], counts, strict=True):
+            for owner, color in (("mdenoise", "tab:red"), ("oidn", "tab:blue")):
+                line = {label: (cpu, db[spp]) for label, (cpu, db) in methods.items() if label.startswith(owner)}
+                axis.plot(*zip(*line.values(), strict=True), "o-", color=color) if line else None
+                for i, (label, point) in enumerate(line.items()):  # above and below: some points are all but one
+                    shift = (3, 5 if i % 2 else -11)
+                    axis.annotate(label, point, xytext=shift, textcoords="offset points", fontsize=7)
+            axis.set(title=f"clean, {spp.strip()}", xlabel="CPU s at 1080p", ylabel="PSNR, dB", xscale="log")
+            axis.margins(0.2)
         save(figure, "quality.png")
     series: dict[str, list[tuple[int, float, float]]] = {}
     for name, found in results.items():
