@@ -80,10 +80,13 @@ SHARED_WITH_TRAINING = {"frame", "config", "errors", "guide", "filter", "chroma"
 PUBLIC = {"", *mdenoise.__all__}  # "": the package itself, as `import mdenoise`
 BLENDER = "mdenoise.integrations.blender.extension"
 USES_PUBLIC = {
-    f"mdenoise.training.{name}" for name in ("evaluate", "photos", "compare", "uncertainty", "render_ablation")
+    f"mdenoise.training.{name}"
+    for name in ("evaluate", "photos", "compare", "uncertainty", "render_ablation", "sensor_sets")
 }
 USES_PUBLIC |= {"mdenoise.training.budget", "mdenoise.exporters.parity"}
-READS_FILES = {f"mdenoise.training.{name}" for name in ("pairing", "raw_evaluate", "lobes")}  # as the product does
+READS_FILES = {
+    f"mdenoise.training.{name}" for name in ("pairing", "raw_evaluate", "lobes", "sensor_sets")
+}  # as the product does
 
 
 def find_sources() -> dict[str, Path]:

@@ -36,6 +36,7 @@ from mdenoise.training import (
     render_suites,
     renders,
     rivals,
+    sensor_sets,
     sheets,
 )
 from mdenoise.training.metrics import METRICS, display, display_mse, near_error, photo_psnr, psnr
@@ -280,13 +281,22 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument(
             "--data", type=Path, default=DATA, help="folder of the validation renders (default: %(default)s)"
         )
-    for command in (tables, gate, photo, raw, moving, lights):
+    owned = [
+        commands.add_parser(name, help=f"real noise of {name}, which you have", description=sensor_sets.__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
+        for name in sensor_sets.SETS
+    ]  # fmt: skip
+    for command in owned:
+        sensor_sets.add_options(command)
+    for command in (tables, gate, photo, raw, moving, lights, *owned):
         command.add_argument("--model", default="base", help="name or path of an ONNX model with its card")
     args = parser.parse_args(arguments)
     if args.command == "photos":
         return run_photos(args)
     if args.command == "raw":
         return raw_evaluate.run(args)
+    if args.command in sensor_sets.SETS:
+        return sensor_sets.run(args)
     if args.command == "animation":
         print(f"{animation.run(args.data, args.model, args.temporal)}\n\nmodel {args.model}; {machine()}")
         return 0
