@@ -100,6 +100,6 @@ def test_training_sees_the_guide_that_the_product_makes():
         confidence=one,
     )
     expected = data.make_guide(batch, chw(seen.astype(np.float32)))[0].numpy()
-    np.testing.assert_allclose(guide, expected, atol=2e-6)
+    np.testing.assert_allclose(guide, expected, atol=1e-5)  # their log2 has been seen 6e-6 apart
     np.testing.assert_allclose(factor, data.demodulation(chw(albedo))[0].numpy().transpose(1, 2, 0), atol=1e-6)
     assert trust[5, 6] == 0
