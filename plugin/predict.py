@@ -240,32 +240,29 @@ def filter_group(
     planes, look = one.planes, one.look
     layers = [view[name] for name in group]
     divided = [factor is not None and name in planes.demodulated and view[name].shape[2] == 3 for name in group]
-    if not isinstance(outputs, np.ndarray):
-        out = [outputs[name] for name in group]
-        if filter_planes(layers, divided, factor, None if mask.all() else mask, trust, logits, out).all():
+    hidden = None if mask.all() else mask
+    width = sum(layer.shape[2] for layer in layers)
+    own = not isinstance(outputs, np.ndarray)
+    if own:
+        straight = [outputs[name] for name in group]
+        if filter_planes(layers, divided, factor, hidden, trust, logits, straight).all():
             return 0
-        ends = np.cumsum([layer.shape[2] for layer in layers])
-        columns = {name: slice(end - view[name].shape[2], end) for name, end in zip(group, ends, strict=True)}
-        together = np.empty((*mask.shape, ends[-1]), np.float32)
-        alone = replace(one, look=replace(look, columns=columns))
-        nearest = filter_group(alone, view, group, mask, trust, factor, logits, together)
-        for name in group:
-            outputs[name][...] = as_type(together[..., columns[name]], outputs[name].dtype)
-        return nearest
-    inside = outputs[: mask.shape[0], : mask.shape[1]]
+    else:
+        inside = outputs[: mask.shape[0], : mask.shape[1]]
     # The columns of a group mostly lie side by side; they do not when a layer between them has left it.
     start, stop = look.columns[group[0]].start, look.columns[group[-1]].stop
-    width = sum(layer.shape[2] for layer in layers)
-    aside = stop - start != width
+    aside = own or stop - start != width
     out = np.empty((*mask.shape, width), np.float32) if aside else inside[..., start:stop]
-    valid = filter_planes(layers, divided, factor, None if mask.all() else mask, trust, logits, out)
+    valid = filter_planes(layers, divided, factor, hidden, trust, logits, out)
     nearest = 0 if valid.all() else fill_unknown(out, valid, mask, layers, divided, factor)
-    if aside:
-        at = 0
-        for name in group:
-            columns = look.columns[name]
-            inside[..., columns] = out[..., at : at + columns.stop - columns.start]
-            at += columns.stop - columns.start
+    at = 0
+    for name, layer in zip(group, layers, strict=True) if aside else ():
+        result = out[..., at : at + layer.shape[2]]
+        if own:
+            outputs[name][...] = as_type(result, outputs[name].dtype)
+        else:
+            inside[..., look.columns[name]] = result
+        at += layer.shape[2]
     return nearest
 
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +116,17 @@ def evaluate(weights: Path, config: TrainConfig, images: list[np.ndarray]) -> di
     return scores
 
 
+def recorded(
+    config: TrainConfig, photos: Path, out: Path, score: Callable[[Path], dict[str, float]]
+) -> dict[str, float]:
+    """What `score` says of the weights that a run leaves in `out`; neither is done twice."""
+    record = out / "scores.json"
+    if not record.is_file():
+        train(config, photos, out, resume=True)
+        record.write_text(json.dumps(score(out / "ema.safetensors"), indent=1) + "\n", "utf-8")
+    return json.loads(record.read_text("utf-8"))
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder with photos.csv and photos/")
@@ -130,11 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     runs = {"masks": grid, "families": families}[args.grid]
     for name, config in runs(load_preset("sigma15", args.set), args.steps, args.seed).items():
         out = args.out / f"{name.replace(', ', '-').replace(' ', '-')}-{args.seed}"
-        record = out / "scores.json"
-        if not record.is_file():
-            train(config, args.photos, out, resume=True)
-            record.write_text(json.dumps(evaluate(out / "ema.safetensors", config, images), indent=1) + "\n", "utf-8")
-        results[name] = json.loads(record.read_text("utf-8"))
+        results[name] = recorded(config, args.photos, out, partial(evaluate, config=config, images=images))
         print(name, results[name], flush=True)
     header = ["network", *next(iter(results.values()))]
     print(f"\nPSNR, dB; {len(images)} images of CBSD68; {args.steps} steps each; torch, {machine()}\n")

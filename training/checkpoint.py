@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -104,9 +103,6 @@ def adopt(config: TrainConfig) -> TrainConfig:
 def warm_state(config: TrainConfig) -> dict[str, Tensor]:
     """The weights to start from, for the network that `adopt` chose."""
     state = load_file(warm_file(config))
-    missing = 4 * config.model.guide_channels - state["stem.weight"].shape[1]
-    if missing > 0:  # guide planes that came later: not looked at, at first
-        state["stem.weight"] = F.pad(state["stem.weight"], (0, 0, 0, 0, 0, missing))
     state = start_chroma(state) if config.model.chroma else state
     return widened(state, KernelNet(config.model).state_dict())
 

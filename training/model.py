@@ -171,7 +171,7 @@ def start_chroma(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def widened(state: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a narrower network as a start for one whose first weights are `fresh`, with the same output:
-    features that are new keep their first weights, and whoever reads them starts with 0."""
+    new features keep their first weights; who reads them, or guide planes that came later, starts with 0."""
     wide = {}
     for name, target in fresh.items():
         wide[name] = target.clone()

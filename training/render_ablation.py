@@ -10,10 +10,10 @@ and both renderers of the validation scenes are what it never saw. A run that is
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ import numpy as np
 from mdenoise import Denoiser
 from mdenoise.errors import MDenoiseError
 from mdenoise.training import render_suites, renders
+from mdenoise.training.ablation import recorded
 from mdenoise.training.config import TrainConfig, load_preset
 from mdenoise.training.metrics import psnr
 from mdenoise.training.tables import machine, table
-from mdenoise.training.train import train
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "renders"
 SUITES = ("clean", "splat", "resized", "firefly")
@@ -63,6 +63,14 @@ def evaluate(model: Path, data: Path) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
+def score(weights: Path, data: Path) -> dict[str, float]:
+    """`evaluate` of the weights, exported beside them."""
+    model = weights.with_name("net.onnx")
+    export = [sys.executable, "-m", "mdenoise.exporters.onnx", "--weights", weights, "--graphs", "--out", model]
+    subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
+    return evaluate(model, data)
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder with photos.csv and photos/: textures")
@@ -75,13 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     results: dict[str, dict[str, float]] = {}
     for name, config in grid(load_preset("base", args.set), args.steps, args.seed).items():
         out = args.out / f"{name.replace(' ', '-')}-{args.seed}"
-        record = out / "scores.json"
-        if not record.is_file():
-            train(config, args.photos, out, resume=True)
-            export = [sys.executable, "-m", "mdenoise.exporters.onnx", "--weights", out / "ema.safetensors", "--graphs"]
-            subprocess.run([*export, "--out", out / "net.onnx"], check=True, stdout=subprocess.DEVNULL)
-            record.write_text(json.dumps(evaluate(out / "net.onnx", args.data), indent=1) + "\n", "utf-8")
-        results[name] = json.loads(record.read_text("utf-8"))
+        results[name] = recorded(config, args.photos, out, partial(score, data=args.data))
     names = list(results)
     rows = [[row, *(f"{results[name][row]:.2f}" for name in names)] for row in results[names[0]]]
     print(f"PSNR, dB; {args.steps} steps each, seed {args.seed}; {machine()}\n")
