@@ -123,7 +123,11 @@ def test_python_errors_are_exceptions_of_one_line(built, frame, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("environment", [{}, {"ASYNC": "1"}, {"QUALITY": "5"}], ids=["sync", "async", "balanced"])
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"ASYNC": "1"}, {"QUALITY": "5"}, {"MAX_MEMORY_MB": "1"}],  # 1 MB cannot be kept: to OIDN it is a wish
+    ids=["sync", "async", "balanced", "memory"],
+)
 def test_host_of_oidn_gets_the_pixels_of_the_command_line(built, frame, tmp_path, environment):
     folder, clean = frame
     planes = [folder / f"{name}.pfm" for name in ("color", "albedo", "normal")]

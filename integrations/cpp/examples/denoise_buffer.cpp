@@ -72,7 +72,7 @@ int run(const std::string& in, const std::string& out, std::map<std::string, std
   mdenoise::Settings settings;
   if (options.count("--quality") != 0) settings.quality = options["--quality"];
   if (options.count("--stop-at") != 0) {
-    settings.max_memory_mb = 1;  // small tiles: there is something to stop between
+    settings.tile_px = 64;  // small tiles: there is something to stop between
     call.progress = [stop = std::stod(options["--stop-at"])](double share) { return share < stop; };
   }
 

@@ -1,7 +1,8 @@
 /* A host of Open Image Denoise, in C99: reads PFM, denoises through the public API, writes PFM. It runs unchanged with
  * either library.
  *
- *   oidn_host OUT.pfm COLOR.pfm [ALBEDO.pfm NORMAL.pfm]     environment: QUALITY=4|5|6, LDR=1, ASYNC=1 */
+ *   oidn_host OUT.pfm COLOR.pfm [ALBEDO.pfm NORMAL.pfm]     environment: QUALITY=4|5|6, LDR=1,
+ *   ASYNC=1, MAX_MEMORY_MB=N */
 #include <OpenImageDenoise/oidn.h>
 
 #include "pfm.h"
@@ -47,6 +48,7 @@ int main(int argc, char** argv) {
                      0, 0);
   oidnSetFilterBool(filter, "hdr", getenv("LDR") == NULL);
   if (getenv("QUALITY") != NULL) oidnSetFilterInt(filter, "quality", atoi(getenv("QUALITY")));
+  if (getenv("MAX_MEMORY_MB") != NULL) oidnSetFilterInt(filter, "maxMemoryMB", atoi(getenv("MAX_MEMORY_MB")));
   oidnSetFilterProgressMonitorFunction(filter, tell, &share);
   oidnCommitFilter(filter);
   if (failed(device)) goto end;

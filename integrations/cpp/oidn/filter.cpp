@@ -113,6 +113,10 @@ Image::Image(char* memory, OIDNFormat format, std::size_t width, std::size_t hei
   data = memory == nullptr ? nullptr : memory + offset;
 }
 
+// What libraries, model and the smallest tile take, with room: mdenoise refuses a bound that cannot be kept, where OIDN
+// takes one as a wish.
+constexpr int kLeastMemoryMB = 384;
+
 Model load_model(const std::string& quality, int max_memory_mb) {
   static auto* const mutex = new std::mutex;
   static auto* const loaded = new std::map<std::pair<std::string, int>, std::weak_ptr<const mdenoise::Denoiser>>;
@@ -226,7 +230,7 @@ void OIDNFilterImpl::commit() {
                         : quality_ == OIDN_QUALITY_FAST     ? "fast"
                         : quality_ == OIDN_QUALITY_BALANCED ? "balanced"
                                                             : "best";
-  model_ = shim::load_model(quality, max_memory_mb_ < 0 ? 0 : std::max(max_memory_mb_, 1));
+  model_ = shim::load_model(quality, max_memory_mb_ < 0 ? 0 : std::max(max_memory_mb_, shim::kLeastMemoryMB));
   device()->model = model_;
   dirty_ = false;
 }

@@ -61,6 +61,7 @@ struct Settings {
   std::string precision = "auto";
   std::string quality = "balanced";
   int max_memory_mb = 0;  // 0: no bound
+  int tile_px = 0;        // largest side of a tile, a multiple of 64; 0: chosen by the engine
 };
 
 // What may differ from call to call.
@@ -229,6 +230,7 @@ class Denoiser {
       options["precision"] = settings.precision;
       options["quality"] = settings.quality;
       if (settings.max_memory_mb > 0) options["max_memory_mb"] = settings.max_memory_mb;
+      if (settings.tile_px > 0) options["tile_px"] = settings.tile_px;
       self_ = detail::package().attr("Denoiser")(**options).release().ptr();
     } catch (const py::error_already_set& error) {
       detail::raise(error);
