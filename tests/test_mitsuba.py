@@ -15,11 +15,15 @@ from mdenoise.errors import InputError, MDenoiseError, UsageError
 mi = pytest.importorskip("mitsuba", reason="needs mitsuba")
 
 SIZE = 64
+THREADS = 2  # with one, as on a machine of one core, Mitsuba's writer of files waits for itself
 
 
 @pytest.fixture(scope="module")
 def scene():
+    import drjit
+
     mi.set_variant("scalar_rgb")
+    drjit.set_thread_count(THREADS)
     description = mi.cornell_box()
     description["sensor"]["film"] |= {"width": SIZE, "height": SIZE, "rfilter": {"type": "box"}, "pixel_format": "rgba"}
     description["integrator"] = {
@@ -187,9 +191,10 @@ import numpy as np
 
 variant, folder = sys.argv[1], Path(sys.argv[2])
 mi.set_variant(variant)
-if variant.startswith("llvm"):
-    import drjit
+import drjit
 
+drjit.set_thread_count(int(sys.argv[3]))
+if variant.startswith("llvm"):
     drjit.eval(mi.Float([1.0, 2.0]) * 3)  # here a missing or unfit LLVM shows
 from mdenoise.integrations.mitsuba import Denoiser, render
 
@@ -219,7 +224,7 @@ np.save(folder / "plain.npy", np.array(plain))
 
 
 def run_variant(variant, folder):
-    command = [sys.executable, "-W", "error", "-c", VARIANT, variant, str(folder)]
+    command = [sys.executable, "-W", "error", "-c", VARIANT, variant, str(folder), str(THREADS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return {path.stem: np.load(path) for path in folder.glob("*.npy")}

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,8 @@ from hypothesis import strategies as st
 
 from mdenoise import atomic, sequences
 from mdenoise.cli import farm_lines
+
+from .processes import alive, children_of, holding, wait_for
 
 model = pytest.importorskip("openjd.model", reason="needs openjd-cli: pip install openjd-cli")
 sessions = pytest.importorskip("openjd.sessions", reason="needs openjd-cli: pip install openjd-cli")
@@ -106,15 +107,38 @@ def test_stepped_frames(rendered, tmp_path):
     ]
 
 
+# One that has half a result of the fourth frame on the disk stops there.
+STOPS = """
+import os, signal
+from mdenoise import atomic
+go_on = atomic._sync
+def stop(path, flags):
+    if path.name.startswith(".shot.0004."):
+        os.truncate(path, path.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    go_on(path, flags)
+atomic._sync = stop
+"""
+
+
+def every_python(folder, code):
+    """A search path by which every Python of a job runs `code` first."""
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(code)
+    return str(folder / "site")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 def test_killed_task_is_done_by_its_next_try(rendered, expected, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     given_parameters = parameters(rendered, out, Frames="1-12", FramesPerTask="12")
     task = ["-tp", "Frames=1-12"]
     command = openjd(given_parameters, *task)
-    job = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    half = kill_while_writing(out, job)
-    log = job.communicate(timeout=60)[0]
+    stopping = environment() | {"PYTHONPATH": every_python(tmp_path, STOPS)}
+    job = subprocess.Popen(command, env=stopping, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    half = kill_while_writing(out)
+    log = job.communicate(timeout=120)[0]
     assert job.returncode != 0, log
     assert half.exists()  # a killed process cannot clean up
     whole = {path.name: path.stat() for path in out.glob("shot.*.exr")}
@@ -135,25 +159,23 @@ def test_killed_task_is_done_by_its_next_try(rendered, expected, tmp_path):
     assert "openjd_status: nothing left to do" in third.stdout and "openjd_progress: 100" in third.stdout
 
 
-def kill_while_writing(out, job):
-    """SIGKILL the process that writes a result after the first, at the moment that half of it is on the disk, and
-    before it the command whose worker it is, which would clear up."""
-    until = time.monotonic() + 60
-    while job.poll() is None and time.monotonic() < until:
-        names = [path.name for path in out.iterdir()]
-        half = next((name for name in names if name.endswith(".tmp") and not name.startswith(".shot.0001.")), None)
-        if half is None:
-            continue
-        writer = int(half.split(".")[-3])
-        os.kill(writer, signal.SIGSTOP)
-        if (out / half).exists():
-            command = int(Path(f"/proc/{writer}/stat").read_text().rpartition(")")[2].split()[1])
-            for process in (command, writer):
-                os.kill(process, signal.SIGKILL)
-            return out / half
-        os.kill(writer, signal.SIGCONT)  # too late for this one
-    job.kill()
-    pytest.fail("no writer was met at work")
+def kill_while_writing(out):
+    """SIGKILL the process that stopped with half of a result on the disk, when another result is whole; and before it
+    the command whose worker it is, which would clear up."""
+    (half,) = wait_for(lambda: list(out.glob("shot.*.exr")) and list(out.glob(".shot.0004.*.tmp")))
+    writer = int(half.name.split(".")[-3])
+    _, command = wait_for(lambda: (facts := process_facts(writer))[0] == "T" and facts)
+    workers = children_of(command)
+    for process in (command, writer):
+        os.kill(process, signal.SIGKILL)
+    wait_for(lambda: not any(map(alive, workers)))  # they notice, and could write until then
+    return half
+
+
+def process_facts(pid):
+    """How a process is, and whose child it is."""
+    state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    return state, int(parent)
 
 
 class Task:
@@ -189,10 +211,7 @@ class Task:
         )
 
     def wait_for(self, condition):
-        until = time.monotonic() + 60
-        while not condition(self.seen):
-            assert time.monotonic() < until, self.seen
-            time.sleep(0.002)
+        wait_for(lambda: condition(self.seen))
 
     def end(self):
         self.wait_for(lambda seen: self.session.action_status.state.name != "RUNNING")
@@ -225,6 +244,7 @@ def test_reason_of_a_failure_reaches_the_agent(monkeypatch, rendered, tmp_path):
 
 def test_cancelled_task_leaves_whole_files_only(monkeypatch, rendered, expected, tmp_path):
     out = tmp_path / "out"
+    monkeypatch.setenv("PYTHONPATH", every_python(tmp_path, holding("shot.0012.exr")))
     task = Task(monkeypatch, parameters(rendered, out), "1-12")
     task.wait_for(lambda seen: any(status.progress for status in seen))
     task.session.cancel_action()

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,12 @@ import pytest
 
 from mdenoise.cli import main
 
+from .processes import alive, wait_for
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-ins are shell scripts")
 
+# A file that a stand-in waits for, but not for ever.
+AWAIT = "await() { n=0; while [ ! -e $1 ] && [ $n -lt 1200 ]; do sleep 0.05; n=$((n + 1)); done; }\n"
 COMMAND = [sys.executable, "-m", "mdenoise", "hook", "--settle", "0.3", "--poll", "0.1"]
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "hooks.md"
 
@@ -53,6 +56,7 @@ def hook(here, capfd):
     """Run the command in this process: (exit code, stdout, lines on stderr)."""
 
     def call(script, *options):
+        script = f"{AWAIT}{script}"
         code = main(["hook", "--settle", "0.3", "--poll", "0.1", *options, "--", "sh", "-c", script])
         out, err = capfd.readouterr()
         return code, out, err.splitlines()
@@ -69,7 +73,7 @@ def test_frames_are_denoised_while_the_renderer_goes_on(hook, here):
     code, out, err = hook(
         """echo drawing; echo careful >&2
         cp ../a.img shot.0001.exr
-        while [ ! -e shot.denoised.0001.exr ]; do sleep 0.05; done
+        await shot.denoised.0001.exr
         cp ../b.img changed.exr; cp ../b.img shot.0002.exr
         exit 7"""
     )
@@ -101,9 +105,7 @@ def test_a_frame_that_pauses_unfinished_does_not_fail(hook):
 
 
 def test_a_frame_that_changes_again_is_denoised_again(hook):
-    code, _, err = hook(
-        "cp ../a.img shot.exr; while [ ! -e shot.denoised.exr ]; do sleep 0.05; done; cp ../b.img shot.exr"
-    )
+    code, _, err = hook("cp ../a.img shot.exr; await shot.denoised.exr; cp ../b.img shot.exr")
     assert (code, len(err)) == (0, 2)
     assert main(["-q", "shot.exr", "-o", "alone.exr"]) == 0
     np.testing.assert_array_equal(pixels("shot.denoised.exr"), pixels("alone.exr"))
@@ -190,29 +192,6 @@ def test_what_cannot_work_fails_before_the_render(hook, here, capfd):
 # --- signals
 
 
-def wait_for(condition, timeout_s=60):
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.05)
-
-
-def alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-@pytest.fixture(autouse=True)
-def interrupts_are_heard():
-    """A test run in the background of a shell ignores SIGINT, and so would every process that it starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def start(script):
     nothing = subprocess.DEVNULL
     return subprocess.Popen([*COMMAND, "--", "sh", "-c", script], stdin=nothing, stdout=nothing, stderr=subprocess.PIPE)
@@ -225,11 +204,11 @@ def test_a_signal_reaches_the_renderer_and_its_children(here, number):
     sh -c 'echo $$ > child; while :; do sleep 300; done' & echo $$ > parent
     cp ../a.img f.exr; wait"""
     process = start(script.replace("wait", "while :; do sleep 0.1; done") if number == signal.SIGINT else script)
-    wait_for(lambda: (here / "f.denoised.exr").exists() and (here / "child").read_text())
+    wait_for(lambda: (here / "f.denoised.exr").exists() and (here / "child").exists() and (here / "child").read_text())
     pids = [int((here / name).read_text()) for name in ("parent", "child")]
     assert all(alive(pid) for pid in pids)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err.splitlines()[-1] == b"mdenoise: interrupted"
     assert (here / "cleaned").exists()
@@ -262,7 +241,7 @@ def test_at_a_terminal_ctrl_c_comes_once(here):
     try:
         wait_for(lambda: (here / "ready").exists())
         os.write(keyboard, b"\x03")
-        assert process.wait(60) == 130
+        assert process.wait(120) == 130
     finally:
         os.close(keyboard)
         os.close(terminal)

@@ -19,6 +19,8 @@ from mdenoise import models
 from mdenoise.engines import cuda, plans, tensorrt, tensorrt_build
 from mdenoise.errors import EngineError
 
+from .processes import wait_for
+
 KEY = {"model": "abc", "library": "tensorrt 11.4", "gpu": "GPU", "driver": "13.0", "precision": "fp16"}
 NAMES = sorted(path.name for path in models.WEIGHTS.glob("*.onnx"))
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no permission bits")
@@ -180,22 +182,21 @@ def test_processes_that_build_at_once_build_once(tmp_path):
     children = [start(tmp_path, 0.5) for _ in range(3)]
     for child in children:
         go(child)
-    answers = [child.communicate(timeout=60)[0] for child in children]
+    answers = [child.communicate(timeout=120)[0] for child in children]
     assert sorted(answers) == ["False\n", "False\n", "True\n"]
     assert len(list(tmp_path.glob("built.*"))) == 1
 
 
 @posix
 def test_a_builder_that_is_killed_leaves_the_next_one_free(tmp_path):
-    first, second = start(tmp_path, 60), start(tmp_path, 0)
+    first, second = start(tmp_path, 600), start(tmp_path, 0)
     go(first)
-    while not list(tmp_path.glob("built.*")):
-        time.sleep(0.02)
+    wait_for(lambda: list(tmp_path.glob("built.*")))
     go(second)
     time.sleep(0.2)
     assert second.poll() is None  # it waits
     first.send_signal(signal.SIGKILL)
-    assert second.communicate(timeout=60)[0] == "True\n"
+    assert second.communicate(timeout=120)[0] == "True\n"
     first.communicate()
     assert not list(tmp_path.glob("*.tmp"))
 
