@@ -85,8 +85,8 @@ def test_the_map_follows_the_true_error():
     """On parts of three committed frames, of different scenes and samples."""
     flip_evaluator = pytest.importorskip("flip_evaluator")
     from mdenoise import Denoiser
-    from mdenoise.training.evaluate import find
     from mdenoise.training.metrics import display
+    from mdenoise.training.renders import find
 
     true, guess = [], []
     with Denoiser() as denoiser:

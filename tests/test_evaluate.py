@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mdenoise.errors import InputError
-from mdenoise.training import additive, evaluate, metrics, renders, tables, validation
+from mdenoise.training import additive, gate, metrics, render_evaluate, renders, tables, validation
 
 DATA = Path(__file__).parent / "data" / "renders"
 RNG = np.random.default_rng(5)
@@ -234,7 +234,7 @@ def test_a_noisy_reference_is_left_out():
     pytest.importorskip("skimage")
     error = metrics.display_mse(reference * np.float32(1.1), reference)
     for share, out in ((0.09, False), (0.12, True)):
-        measured = evaluate.measure(dataclasses.replace(case, reference_mse=share * error), methods)
+        measured = render_evaluate.measure(dataclasses.replace(case, reference_mse=share * error), methods)
         assert bool(measured.left_out) is out
 
 
@@ -243,29 +243,27 @@ def test_a_noisy_reference_is_left_out():
 
 def test_gate_closes_on_a_fall_only():
     recorded = {"a": 30.0, "b": 31.0, "c": 32.0}
-    assert evaluate.fallen({"a": 29.86, "b": 35.0, "c": 32.0}, recorded) == []
-    assert evaluate.fallen({"a": 29.84}, recorded) == ["a: 29.84 dB, recorded 30.00: fell by more than 0.15 dB"]
-    assert "not recorded" in evaluate.fallen({"new": 50.0}, recorded)[0]
+    assert gate.fallen({"a": 29.86, "b": 35.0, "c": 32.0}, recorded) == []
+    assert gate.fallen({"a": 29.84}, recorded) == ["a: 29.84 dB, recorded 30.00: fell by more than 0.15 dB"]
+    assert "not recorded" in gate.fallen({"new": 50.0}, recorded)[0]
 
 
 def test_gate_rows_exist_in_the_set():
-    for name, spp in evaluate.GATE_RENDERS:
-        assert evaluate.find(DATA, name, spp).spp == spp
-    assert {name for name, _ in evaluate.GATE_PHOTOS} <= {
-        entry["name"] for entry in renders.read_index(DATA)["renders"]
-    }
-    suites = [evaluate.find(DATA, name, spp).suite for name, spp in evaluate.GATE_RENDERS]
+    for name, spp in gate.RENDERS:
+        assert renders.find(DATA, name, spp).spp == spp
+    assert {name for name, _ in gate.PHOTOS} <= {entry["name"] for entry in renders.read_index(DATA)["renders"]}
+    suites = [renders.find(DATA, name, spp).suite for name, spp in gate.RENDERS]
     assert suites.count("clean") == 6 and suites.count("splat") == 3
 
 
 def test_gate_records_passes_and_fails(tmp_path, capsys):
-    gate = tmp_path / "gate.json"
-    assert evaluate.run_gate(DATA, "base", gate, update=True) == 0
-    scores = json.loads(gate.read_text("utf-8"))
-    assert len(scores) == len(evaluate.GATE_RENDERS) + len(evaluate.GATE_PHOTOS)
-    assert evaluate.run_gate(DATA, "base", gate, update=False) == 0
-    gate.write_text(json.dumps(scores | {"cornell 4 spp": scores["cornell 4 spp"] + 0.2}), "utf-8")
-    assert evaluate.run_gate(DATA, "base", gate, update=False) == 1
+    record = tmp_path / "gate.json"
+    assert gate.check(DATA, "base", record, update=True) == 0
+    scores = json.loads(record.read_text("utf-8"))
+    assert len(scores) == len(gate.RENDERS) + len(gate.PHOTOS)
+    assert gate.check(DATA, "base", record, update=False) == 0
+    record.write_text(json.dumps(scores | {"cornell 4 spp": scores["cornell 4 spp"] + 0.2}), "utf-8")
+    assert gate.check(DATA, "base", record, update=False) == 1
     assert "cornell 4 spp" in capsys.readouterr().out.splitlines()[-1]
 
 
@@ -282,7 +280,7 @@ def test_mitsuba_draws_the_committed_frame_again(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     again = np.load(tmp_path / "toys.4.npz")["color"]
-    committed = evaluate.find(DATA, "toys", 4).color
+    committed = renders.find(DATA, "toys", 4).color
     assert np.mean(np.abs(again - committed) > 0.05 * committed + 1e-3) < 0.02
 
 

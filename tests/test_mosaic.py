@@ -59,13 +59,13 @@ def test_opponent_colours_keep_white_noise_white(channels):
 
 def test_training_sees_the_mosaic_that_the_product_makes():
     torch = pytest.importorskip("torch")
-    from mdenoise.training import data
+    from mdenoise.training import data, photo_patches
     from mdenoise.training.mosaics import mosaics
 
     rng = torch.Generator().manual_seed(3)
     noisy, clean, _ = mosaics(torch.rand(3, 3, 64, 64, generator=rng), rng)
     assert noisy.shape == clean.shape == (3, 4, 32, 32) and clean.min() >= 0 and clean.max() <= 1
-    parts = data.raw_batch([torch.randint(0, 256, (3, 256, 256)).byte()], data.DataConfig(), rng)
+    parts = photo_patches.raw_batch([torch.randint(0, 256, (3, 256, 256)).byte()], data.DataConfig(), rng)
     one = torch.ones(parts["noisy"].shape[0], 1, 64, 64)
     batch = data.Batch(**parts, inside=one, trusted=one, confidence=one)
     expected = data.make_guide(batch, one)[0].numpy()

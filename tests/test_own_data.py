@@ -21,7 +21,18 @@ from mdenoise import look  # noqa: E402
 from mdenoise import tile_guide as product  # noqa: E402
 from mdenoise.config import Options  # noqa: E402
 from mdenoise.errors import InputError, OutputError, UsageError  # noqa: E402
-from mdenoise.training import compare, data, masking, objective, pairing, pairs, prepare, restoration, train  # noqa: E402
+from mdenoise.training import (  # noqa: E402
+    compare,
+    data,
+    masking,
+    objective,
+    pairing,
+    pairs,
+    photo_patches,
+    prepare,
+    restoration,
+    train,
+)
 from mdenoise.training.config import load_preset  # noqa: E402
 from mdenoise.training.loss import image_loss  # noqa: E402
 
@@ -82,7 +93,7 @@ def test_photos_are_split_by_photo_and_the_poor_ones_refused(tmp_path, capsys):
     }
     assert len(by_photo) == 10 and all(len(splits) == 1 for splits in by_photo.values())
     assert sum(splits == {"val"} for splits in by_photo.values()) == 2
-    shapes = {tuple(x.shape) for s in ("train", "val") for x in data.load_photos(tmp_path / "out", s)}
+    shapes = {tuple(x.shape) for s in ("train", "val") for x in photo_patches.load_photos(tmp_path / "out", s)}
     assert shapes == {(3, 300, 300)}
     with pytest.raises(OutputError, match="exists already"):
         prepare.main(["photos", str(source), "--out", str(tmp_path / "out")])

@@ -1,6 +1,7 @@
 """What the suites of `evaluate renders` do to the committed frames, and what is said of the results."""
 
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from mdenoise import report
 from mdenoise.errors import EngineError, InputError
 from mdenoise.frame import Planes
-from mdenoise.training import blender_peer, evaluate, metrics, oidn, render_suites, renders, sheets, tables
+from mdenoise.training import blender_peer, metrics, oidn, render_evaluate, render_suites, renders, sheets, tables
 
 DATA = Path(__file__).parent / "data" / "renders"
 RNG = np.random.default_rng(8)
@@ -19,7 +20,7 @@ RNG = np.random.default_rng(8)
 
 @pytest.fixture(scope="module")
 def garden():
-    return evaluate.find(DATA, "garden", 4)
+    return renders.find(DATA, "garden", 4)
 
 
 def part(case, side=96):
@@ -92,7 +93,7 @@ def test_suites_that_the_committed_set_has():
 
 def test_data_without_final_frames_says_how_to_render_them(tmp_path):
     entry = next(e for e in renders.read_index(DATA)["renders"] if e["name"] == "cornell")
-    (tmp_path / "index.json").write_text(evaluate.json.dumps({"renders": [entry]}), "utf-8")
+    (tmp_path / "index.json").write_text(json.dumps({"renders": [entry]}), "utf-8")
     for path in DATA.glob("cornell.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InputError, match=r"no frame of 64 samples or more in .*--spp"):
@@ -105,7 +106,7 @@ def test_final_frames_are_taken_from_data_that_has_them(tmp_path):
     for path in DATA.glob("cornell.*"):
         (tmp_path / path.name.replace(".16.", ".64.")).write_bytes(path.read_bytes())
     entry = next(e for e in renders.read_index(DATA)["renders"] if e["name"] == "cornell") | {"spp": [4, 64]}
-    (tmp_path / "index.json").write_text(evaluate.json.dumps({"renders": [entry]}), "utf-8")
+    (tmp_path / "index.json").write_text(json.dumps({"renders": [entry]}), "utf-8")
     cases = list(render_suites.load(tmp_path, "finalspp"))
     assert [(case.spp, case.suite) for case in cases] == [(64, "finalspp")]
     assert [case.spp for case in render_suites.load(tmp_path, "clean")] == [4]
@@ -188,9 +189,9 @@ def test_a_firefly_frame_is_measured_beside_its_clean_one(garden, tmp_path):
     pytest.importorskip("flip_evaluator")
     pytest.importorskip("skimage")
     case = render_suites.fireflies(part(garden))
-    methods = {tables.NOISY: lambda c: c.color, tables.OURS: evaluate.ours("base")}
+    methods = {tables.NOISY: lambda c: c.color, tables.OURS: render_evaluate.ours("base")}
     results = {}
-    row = evaluate.measure(case, methods, results)
+    row = render_evaluate.measure(case, methods, results)
     ours, noisy = row.scores[tables.OURS], row.scores[tables.NOISY]
     assert ours["psnr"] > ours["psnr, clean"] - 1.0 and noisy["near"] > ours["near"] > 0
     assert noisy["relmse_all"] > 1e3 * ours["relmse_all"]
@@ -213,6 +214,16 @@ def test_oidn_runs_on_phases_and_on_clean_planes(garden):
     assert np.array_equal(peers["OIDN best"](bare), peers["OIDN best"](renders.replace(bare, name="again")))
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_oidn_gives_back_what_a_plane_took(garden):
+    pytest.importorskip("pyoidn")
+    pages = []
+    for _ in range(4):  # a suite of 50 frames cleans a hundred planes
+        oidn.prefiltered("albedo", garden.albedo)
+        pages.append(int(Path("/proc/self/statm").read_text().split()[1]))
+    assert (pages[3] - pages[1]) * os.sysconf("SC_PAGE_SIZE") < 60 * 2**20  # was 118
+
+
 def test_the_ceiling_is_the_filter_of_a_clean_result(garden):
     pytest.importorskip("pyoidn")
     pytest.importorskip("flip_evaluator")
@@ -222,7 +233,7 @@ def test_the_ceiling_is_the_filter_of_a_clean_result(garden):
         tables.OURS: lambda c: c.color,
         tables.PEER: oidn.methods()[tables.PEER],
     }
-    row = evaluate.measure(soft, methods)
+    row = render_evaluate.measure(soft, methods)
     assert row.scores[tables.CEILING]["psnr"] > row.scores[tables.PEER]["psnr"] + 2
     lines = tables.report([row], [tables.summarise([row], "splat", 4)])
     assert tables.CEILING in lines and "worst: garden-tent" in lines

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from mdenoise.errors import InputError, ModelError, UsageError  # noqa: E402
-from mdenoise.training import data, masking, montecarlo, terms, train  # noqa: E402
+from mdenoise.training import data, masking, montecarlo, photo_patches, terms, train  # noqa: E402
 from mdenoise.training.filter import apply_filter_torch  # noqa: E402
 from mdenoise.training.model import KernelNet, ModelConfig, reach_px  # noqa: E402
 
@@ -115,7 +115,7 @@ def test_splat_kernels_sum_to_one():
 
 
 def test_batches_are_finite_and_differ_only_by_noise(photos):
-    images = data.load_photos(photos, "train")
+    images = photo_patches.load_photos(photos, "train")
     assert len(images) == 5
     shares = dict(photo_share=0.4, raw_share=0.5, resize_share=0.5, noisy_aov_share=0.5)
     config = data.DataConfig(batch=2, patch_px=64, photo_patch_px=(64,), scene_pool=2, **shares)
@@ -147,7 +147,7 @@ def test_preset_errors_name_the_key(tmp_path):
     with pytest.raises(UsageError, match=r"unknown key data\.size"):
         train.load_preset("smoke", ["data.size=3"])
     with pytest.raises(InputError, match=r"photos\.csv"):
-        data.load_photos(tmp_path, "train")
+        photo_patches.load_photos(tmp_path, "train")
 
 
 def test_a_killed_run_resumes(photos, tmp_path):
@@ -167,7 +167,7 @@ def test_a_killed_run_resumes(photos, tmp_path):
         [*command, *settings, "--set", "steps=100000"], start_new_session=True, stdout=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 300
-    while not (tmp_path / "checkpoint.pt").is_file() and time.monotonic() < deadline:
+    while not (tmp_path / "checkpoint.pt").is_file() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()

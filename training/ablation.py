@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,8 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from mdenoise.errors import MDenoiseError
-from mdenoise.training import checkpoint, noise
+from mdenoise.training import checkpoint, entry, noise
 from mdenoise.training import data as patches
 from mdenoise.training.config import TrainConfig, load_preset
 from mdenoise.training.metrics import photo_psnr
@@ -151,7 +149,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MDenoiseError as error:
-        sys.exit(str(error))
+    entry.run(main, "mdenoise.training.ablation", "train")

@@ -9,7 +9,6 @@ kernel sets that they do not have as those of the first.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -17,8 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mdenoise.errors import InputError, MDenoiseError, UsageError
-from mdenoise.training.checkpoint import replaced
+from mdenoise.errors import InputError, UsageError
+from mdenoise.training import entry
+from mdenoise.training.whole import replaced
 
 
 def average(states: list[tuple[dict[str, Tensor], float]]) -> dict[str, Tensor]:
@@ -61,7 +61,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MDenoiseError as error:
-        sys.exit(str(error))
+    entry.run(main, "mdenoise.training.average", "train")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import csv
 import json
-import os
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,24 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mdenoise.errors import InputError, ModelError, OutputError, UsageError
+from mdenoise.errors import InputError, ModelError, UsageError
 from mdenoise.training.config import TrainConfig
 from mdenoise.training.model import KernelNet, ModelConfig, start_chroma, widened
+from mdenoise.training.whole import replaced
 
 WEIGHTS = Path(__file__).with_name("weights")
 COLUMNS = ("step", "seconds", "learning_rate", "loss", "psnr_render", "psnr_photo", "psnr_noisy", "patches_per_s")
-
-
-def replaced(path: Path, write: Callable[[Path], None]) -> None:
-    """`write(temp)`, then give the file its name: a kill leaves the old file or the new one."""
-    temp = path.with_suffix(".tmp")
-    try:
-        write(temp)
-        with temp.open("r+b") as file:
-            os.fsync(file.fileno())
-        temp.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def save(out: Path, state: dict[str, Any], config: TrainConfig) -> None:

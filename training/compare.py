@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ import numpy as np
 
 from mdenoise import Denoiser
 from mdenoise.config import Options
-from mdenoise.errors import InputError, MDenoiseError, UsageError
+from mdenoise.errors import InputError, UsageError
 from mdenoise.frame import Planes
-from mdenoise.training import pairing, pairs
+from mdenoise.training import entry, pairing, pairs
 from mdenoise.training.metrics import photo_psnr, psnr, relative_mse
 from mdenoise.training.prepare import read_photo
 from mdenoise.training.tables import table
@@ -108,8 +107,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MDenoiseError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    entry.run(main, "mdenoise.training.compare", "eval")

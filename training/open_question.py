@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mdenoise.errors import MDenoiseError, UsageError
-from mdenoise.training import restoration
+from mdenoise.errors import UsageError
+from mdenoise.training import entry, restoration
 from mdenoise.training.ablation import denoise_photo
 from mdenoise.training.config import TrainConfig, load_preset
 from mdenoise.training.metrics import photo_psnr
@@ -135,8 +134,4 @@ def report(
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MDenoiseError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    entry.run(main, "mdenoise.training.open_question", "train")

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mdenoise.errors import InputError, MDenoiseError, UsageError
-from mdenoise.training import noise
+from mdenoise.errors import InputError, UsageError
+from mdenoise.training import entry, noise
 from mdenoise.training.metrics import interval, photo_psnr
 from mdenoise.training.paper import PaperNet, denoise_image, load
 from mdenoise.training.tables import machine, table
@@ -88,8 +87,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MDenoiseError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    entry.run(main, "mdenoise.training.paper_evaluate", "train")

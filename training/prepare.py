@@ -15,13 +15,13 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from mdenoise.errors import InputError, MDenoiseError, OutputError, UsageError
+from mdenoise.errors import InputError, OutputError, UsageError
+from mdenoise.training import entry
 from mdenoise.training.checkpoint import write_csv
 
 PHOTO_COLUMNS = ("file", "set", "source_file", "source_size", "scale", "crop_x", "crop_y", "split")
@@ -220,8 +220,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MDenoiseError as error:
-        print(f"mdenoise prepare: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    entry.run(main, "mdenoise prepare", "train")

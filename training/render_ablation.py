@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from mdenoise import Denoiser
-from mdenoise.errors import MDenoiseError
-from mdenoise.training import render_suites, renders
+from mdenoise.training import entry, render_suites, renders
 from mdenoise.training.ablation import recorded
 from mdenoise.training.config import TrainConfig, load_preset
 from mdenoise.training.metrics import psnr
@@ -91,7 +90,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MDenoiseError as error:
-        sys.exit(str(error))
+    entry.run(main, "mdenoise.training.render_ablation", "train")

@@ -17,6 +17,7 @@ import numpy as np
 from mdenoise.errors import InputError
 from mdenoise.training.metrics import display_mse
 
+DATA = Path("tests/data/renders")
 FAR = 65504.0  # where a ray hits nothing: the largest half, as Blender's half files have it
 FINAL_SPP, FINAL_CROP_PX = 64, 160  # from so many samples on a frame is final, and its middle is kept
 # Mantissa bits that are kept, of 10. What is cut off is far below the noise; the data set's README has the effect
@@ -77,6 +78,16 @@ def read_index(data: Path) -> dict[str, Any]:
         raise InputError(
             f"cannot read the validation renders in {data}: {error}; name their folder with --data"
         ) from None
+
+
+def find(data: Path, name: str, spp: int) -> Case:
+    """One case by its name and samples; with `-tent` behind the name, filtered so. Raises InputError."""
+    plain = name.removesuffix("-tent")
+    for entry in read_index(data)["renders"]:
+        if entry["name"] == plain and spp in entry["spp"]:
+            case = load_case(data, entry, spp)
+            return case if plain == name else tent(case)
+    raise InputError(f"cannot find {plain} at {spp} spp in {data}; name the folder of the full set with --data")
 
 
 def load_case(data: Path, entry: dict[str, Any], spp: int) -> Case:

@@ -31,6 +31,7 @@ from mdenoise.training.config import TrainConfig, load_preset
 from mdenoise.training.filter import apply_filter_torch
 from mdenoise.training.objective import Judge, batch_loss, build, forward
 from mdenoise.training.optimizer import make_optimizer
+from mdenoise.training.photo_patches import load_photos
 
 __all__ = ["TrainConfig", "forward", "load_preset", "main", "train"]
 
@@ -91,7 +92,7 @@ def load_data(
     config: TrainConfig, photos_dir: Path | None, pairs_dir: Path | None, split: str
 ) -> tuple[list[torch.Tensor], list[pairs.Crops]]:
     """Photographs and crops of pairs of one split. Raises InputError for what is missing or does not fit."""
-    photos = patches.load_photos(photos_dir, split) if photos_dir else []
+    photos = load_photos(photos_dir, split) if photos_dir else []
     crops = pairs.load(pairs_dir, split) if pairs_dir else []
     if split == "train" and not photos and photos_dir:
         raise InputError(f"cannot train on {photos_dir}: photos.csv lists no photo of split train that may be used")

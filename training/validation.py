@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mdenoise.training.whole import save_arrays
+
 SPLAT_CROP_PX, SMALL_PX = 128, 160
 NOISY_SPP = (4, 16)
 log = logging.getLogger("mdenoise.validation")
@@ -107,11 +109,7 @@ def render_mitsuba(shots: tuple[Shot, ...], raw: Path, assets: Path) -> None:
 
 
 def save(path: Path, planes: dict[str, np.ndarray]) -> None:
-    """Appears whole or not at all, so that a stopped render leaves no half file to resume from."""
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.savez(file, **planes)
-    part.replace(path)
+    save_arrays(path, planes)
     log.info("%s", path.name)
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import bpy
 
 # By its bare name: a script's own folder is on the path, a package is not.
-from validation_cycles_parts import ball, box, bricks, camera, lamp, material, plane, surround, wood
+from validation_cycles_matter import bricks, material, wood
+from validation_cycles_parts import ball, box, camera, lamp, plane, surround
 
 STEP = 1 / 24  # metres, per frame, of the slowest thing that moves
 

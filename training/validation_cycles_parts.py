@@ -1,91 +1,18 @@
-"""What the Cycles validation scenes are made of: materials, shapes, lights, CC0 meshes. Z is up, units are metres."""
+"""What the Cycles validation scenes are built of: shapes, CC0 meshes, lights, cameras. Z is up, units are metres."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import bpy
+from validation_cycles_matter import Color, material
 
-Color = tuple[float, float, float]
-
-
-# --- materials ----------------------------------------------------------------------------------------------------
-
-
-def material(
-    color: Color | str = (0.8, 0.8, 0.8),
-    roughness: float = 0.5,
-    texture: tuple[str, dict[str, Any]] | None = None,
-    ends: tuple[Color, Color] | None = None,
-    bump: float = 0.0,
-    **principled: Any,
-) -> Any:
-    """A Principled material. `texture` (node type, sockets) runs through a ramp between `ends` and can drive a bump;
-    color "vertex" takes the mesh's own colours; other sockets of the shader by name, `_` for a space."""
-    made = bpy.data.materials.new("made")
-    nodes, links = made.node_tree.nodes, made.node_tree.links
-    shader = nodes["Principled BSDF"]
-    shader.inputs["Roughness"].default_value = roughness
-    for name, value in principled.items():
-        shader.inputs[name.replace("_", " ")].default_value = value
-    if color == "vertex":
-        attribute = nodes.new("ShaderNodeVertexColor")
-        links.new(attribute.outputs["Color"], shader.inputs["Base Color"])
-    else:
-        shader.inputs["Base Color"].default_value = (*color, 1)
-    if texture:
-        kind, sockets = texture
-        node, place = nodes.new(f"ShaderNodeTex{kind}"), nodes.new("ShaderNodeTexCoord")
-        # Object coordinates: the pattern keeps its size whatever the object is scaled to.
-        links.new(place.outputs["Object"], node.inputs["Vector"])
-        for name, value in sockets.items():
-            if name in node.inputs:
-                node.inputs[name].default_value = value
-            else:
-                setattr(node, name, value)
-        value = node.outputs[0] if kind == "Voronoi" else node.outputs["Factor"]
-        if kind == "Brick":
-            links.new(node.outputs["Color"], shader.inputs["Base Color"])
-        elif ends:
-            ramp = nodes.new("ShaderNodeValToRGB")
-            for element, end in zip(ramp.color_ramp.elements, ends, strict=True):
-                element.color = (*end, 1)
-            links.new(value, ramp.inputs["Factor"])
-            links.new(ramp.outputs["Color"], shader.inputs["Base Color"])
-        if bump:
-            normal = nodes.new("ShaderNodeBump")
-            normal.inputs["Distance"].default_value = bump
-            normal.invert = kind == "Brick"  # its factor is 1 in the joints
-            links.new(value, normal.inputs["Height"])
-            links.new(normal.outputs["Normal"], shader.inputs["Normal"])
-    return made
-
-
-def glow(color: Color, strength: float) -> Any:
-    return material((0, 0, 0), Emission_Color=(*color, 1), Emission_Strength=strength)
-
-
-def wood(dark: Color = (0.10, 0.04, 0.02), light: Color = (0.42, 0.23, 0.11), scale: float = 2.5, **shader: Any) -> Any:
-    return material(
-        texture=("Wave", {"Scale": scale, "Distortion": 7.0, "Detail": 3.0, "Detail Scale": 1.5}),
-        ends=(dark, light),
-        **shader,
-    )
-
-
-def bricks(one: Color, two: Color, scale: float, bump: float = 0.01, roughness: float = 0.8) -> Any:
-    return material(
-        texture=("Brick", {"Color1": (*one, 1), "Color2": (*two, 1), "Mortar": (0.3, 0.29, 0.27, 1), "Scale": scale}),
-        bump=bump,
-        roughness=roughness,
-    )
-
-
-# --- shapes and lights --------------------------------------------------------------------------------------------
+Height = Callable[[float, float], float]
 
 
 def finish(paint: Any, group: str = "") -> Any:
@@ -147,6 +74,27 @@ def triangles(points: list[Color], paint: Any) -> Any:
     return thing
 
 
+def relief(at: tuple[float, float, float], half: float, cells: int, height: Height, paint: Any) -> Any:
+    """A smooth square whose points are lifted by `height` of their place."""
+    step = 2 * half / cells
+    spots = [(i * step - half, j * step - half) for i in range(cells + 1) for j in range(cells + 1)]
+    corner = [i * (cells + 1) + j for i in range(cells) for j in range(cells)]
+    mesh = bpy.data.meshes.new("made")
+    faces = [(c, c + cells + 1, c + cells + 2, c + 1) for c in corner]
+    mesh.from_pydata([(x, y, height(x, y)) for x, y in spots], [], faces)
+    mesh.shade_smooth()
+    mesh.materials.append(paint)
+    thing = bpy.data.objects.new("made", mesh)
+    thing.location = at
+    bpy.context.collection.objects.link(thing)
+    return thing
+
+
+def cone(at: tuple[float, float, float], radius: float, height: float, paint: Any) -> None:
+    bpy.ops.mesh.primitive_cone_add(vertices=24, radius1=radius, depth=height, location=at)
+    bpy.context.object.data.materials.append(paint)
+
+
 def backdrop(paint: Any) -> Any:
     """A photographer's sweep: floor, quarter round, wall."""
     arc = [(2 + 2 * math.sin(t), 2 - 2 * math.cos(t)) for t in (i * math.pi / 60 for i in range(31))]
@@ -188,6 +136,23 @@ def model(assets: Path, name: str, at: Color, height: float, turn: float = 0.0, 
     if paint:
         bpy.ops.object.shade_smooth()
     return thing
+
+
+def move(thing: Any, way: tuple[float, float, float] = (0, 0, 0), turn: tuple[float, float, float] = (0, 0, 0)) -> None:
+    """Lets a thing travel by `way` and turn by `turn` (degrees) while the shutter is open."""
+    scene = bpy.context.scene
+    scene.render.use_motion_blur, scene.render.motion_blur_shutter = True, 1.0
+    place, angle = tuple(thing.location), tuple(thing.rotation_euler)
+    for frame, share in ((0, -1), (2, 1)):
+        thing.location = [a + share * b for a, b in zip(place, way, strict=True)]
+        thing.rotation_euler = [a + share * math.radians(b) for a, b in zip(angle, turn, strict=True)]
+        thing.keyframe_insert("location", frame=frame)
+        thing.keyframe_insert("rotation_euler", frame=frame)
+    for layer in thing.animation_data.action.layers:
+        for curve in (c for strip in layer.strips for bag in strip.channelbags for c in bag.fcurves):
+            for point in curve.keyframe_points:
+                point.interpolation = "LINEAR"
+    scene.frame_set(1)
 
 
 def lamp(at: Color, to: Color, size: float, watts: float, color: Color = (1, 1, 1), group: str = "") -> Any:
