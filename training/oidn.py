@@ -54,12 +54,12 @@ def prefiltered(name: str, plane: np.ndarray) -> np.ndarray:
     """OIDN's own prefilter of an albedo or a normal plane (H, W, 3)."""
     from pyoidn import OIDN_DEVICE_TYPE_CPU, OIDN_FORMAT_FLOAT3, Device, Filter
 
-    device = Device(OIDN_DEVICE_TYPE_CPU)
-    device.commit()
     source, clean = np.ascontiguousarray(plane, np.float32), np.empty(plane.shape, np.float32)
-    one = Filter(device, "RT")
-    for role, array in ((name, source), ("output", clean)):
-        one.set_image(role, array, OIDN_FORMAT_FLOAT3, plane.shape[1], plane.shape[0])
-    one.commit()
-    one.execute()
+    with Device(OIDN_DEVICE_TYPE_CPU) as device:  # neither is freed otherwise: 59 MiB a plane of 256x256
+        device.commit()
+        with Filter(device, "RT") as one:
+            for role, array in ((name, source), ("output", clean)):
+                one.set_image(role, array, OIDN_FORMAT_FLOAT3, plane.shape[1], plane.shape[0])
+            one.commit()
+            one.execute()
     return clean
