@@ -21,7 +21,12 @@ import numpy as np
 
 from mdenoise.errors import InputError, MDenoiseError, OutputError, UsageError
 from mdenoise.training.terms import photo_files
+from mdenoise.training.whole import save_arrays
 
+NAMES = (  # of scenes_kinds.KINDS, which needs a variant of Mitsuba to be imported
+    *("indoor", "product", "outdoor", "foliage", "caustics", "night"),
+    *("lamps", "stage", "moving", "textile", "gloss", "lens", "sunroom"),
+)
 VARIANTS = ("llvm_ad_rgb", "cuda_ad_rgb", "scalar_rgb")
 SCENES_PER_PROCESS = 50  # Mitsuba keeps what it compiled: a fresh process now and then gives the memory back
 log = logging.getLogger("mdenoise.scenes")
@@ -37,15 +42,13 @@ def start(variant: str, threads: int) -> None:
     drjit.set_thread_count(threads)
 
 
-def write_scene(path: Path, seed: int, photos: tuple[Path, ...], assets: Path, size: int, reference_spp: int) -> int:
+def write_scene(path: Path, seed: int, photos: tuple[Path, ...], args: argparse.Namespace) -> int:
     """Bytes of the file, which appears whole or not at all."""
     from mdenoise.training import scenes_render
 
-    arrays = scenes_render.render(seed, photos, assets, size, reference_spp)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    part.replace(path)
+    names = tuple(args.kinds or scenes_render.KINDS)
+    arrays = scenes_render.render(seed, photos, args.assets, names, args.size, args.reference_spp)
+    save_arrays(path, arrays, compressed=True)
     return path.stat().st_size
 
 
@@ -74,7 +77,7 @@ def render_scenes(args: argparse.Namespace) -> None:
     for first in range(0, len(missing), share):
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start, (args.variant, threads)) as pool:
             jobs = {
-                pool.submit(write_scene, path, seed, photos, args.assets, args.size, args.reference_spp): path
+                pool.submit(write_scene, path, seed, photos, args): path
                 for path, seed in missing[first : first + share]
             }
             try:
@@ -107,8 +110,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--photos", type=Path, required=True, metavar="DIR", help="folder with photos.csv and photos/")
     parser.add_argument("--size", type=int, default=192, help="pixels along each side (default: 192)")
     parser.add_argument(
-        "--reference-spp", type=int, default=256, help="the most samples of a reference; easy scenes take fewer"
+        "--reference-spp",
+        type=int,
+        default=256,
+        help="the most samples of a reference; easy scenes take fewer, dark and tangled ones twice as many",
     )
+    parser.add_argument("--kinds", nargs="+", choices=NAMES, help="those to choose from (default: all)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core, or one for a GPU)")
     parser.add_argument("--variant", choices=VARIANTS, default=VARIANTS[0])
     args = parser.parse_args(arguments)

@@ -15,11 +15,23 @@ Light = Callable[[bool], Any]  # whether it is on -> its description, or None
 
 
 @dataclass(frozen=True)
+class Motion:
+    """From the opening to the closing of the shutter."""
+
+    turn: tuple[float, float, float]  # of the camera about its axes, degrees
+    drift: tuple[float, float, float]  # of the camera along its axes
+    travels: dict[int, np.ndarray]  # of meshes by their index in `World.things`
+
+
+@dataclass(frozen=True)
 class World:
     sensor: Described
     things: list[Any]
     lights: tuple[list[Light], list[Light]]  # the second may be empty
     fog: Described | None = None
+    motion: Motion | None = None
+    patience: int = 1  # how many times the samples of other references it may take
+    panes: bool = False  # light comes in through thin glass, which only the volumetric integrator connects through
 
 
 def glowing(make: Callable[..., Any], radiance: np.ndarray) -> Light:

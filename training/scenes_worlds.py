@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -161,7 +160,7 @@ def foliage(p: Palette) -> World:
     }
     eye = (p.uniform(-1.2, 1.2), p.uniform(0.4, 1.5), p.uniform(2.0, 3.2))
     lights = [only(sky(p, p.chance(0.4)))], [only(second)] if p.chance(0.5) else []
-    return World(camera(p, eye, (0, p.uniform(0.3, 0.7), -0.2), p.uniform(30, 48)), things, lights)
+    return World(camera(p, eye, (0, p.uniform(0.3, 0.7), -0.2), p.uniform(30, 48)), things, lights, patience=2)
 
 
 def caustics(p: Palette) -> World:
@@ -183,7 +182,7 @@ def caustics(p: Palette) -> World:
     at, half = np.array([p.uniform(-1, 2), 3.0, p.uniform(-1, 2)]), (p.uniform(0.3, 1),) * 2
     second = [glowing(lambda **k: panel(at, (0, 0, 0), half, **k), tint(p, 6))] if p.chance(0.4) else []
     eye = (p.uniform(-0.6, 1.4), p.uniform(0.7, 1.8), p.uniform(2.6, 3.4))
-    return World(camera(p, eye, (0, 0.35, -0.1), p.uniform(32, 48)), things, (first, second))
+    return World(camera(p, eye, (0, 0.35, -0.1), p.uniform(32, 48)), things, (first, second), patience=2)
 
 
 def night(p: Palette) -> World:
@@ -218,13 +217,3 @@ def night(p: Palette) -> World:
         (groups[0], groups[1] if p.chance(0.4) else []),
         cloud,
     )
-
-
-WORLDS: dict[str, tuple[Callable[[Palette], World], float]] = {
-    "indoor": (indoor, 0.36),
-    "product": (product, 0.18),
-    "outdoor": (outdoor, 0.16),
-    "foliage": (foliage, 0.12),
-    "caustics": (caustics, 0.08),
-    "night": (night, 0.10),
-}
