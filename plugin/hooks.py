@@ -9,29 +9,27 @@ with mdenoise.Denoiser() as denoiser:  # the model is loaded once
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from threading import get_ident
 from typing import Any
 
 import numpy as np
 
 from mdenoise import arrays, engines, models, pipeline, temporal
 from mdenoise.config import Options
-from mdenoise.errors import Cancelled, UsageError
+from mdenoise.errors import UsageError
 from mdenoise.filter import usable_cpus
 from mdenoise.frame import Filtered, Planes
+from mdenoise.joining import Still
 from mdenoise.motion import Motion
+from mdenoise.turns import Turns
 
 # While one call infers, others build guides and filter: on 2 cores two at once finish 16 % sooner than one by one, and
 # four no sooner than two. Each keeps the answers of its own last tiles, 142 bytes a pixel.
 AT_ONCE = 4
-_WAIT_S = 0.05  # how soon a call that waits for its turn asks `cancel` again
 _GUIDES = ("albedo", "normal", "depth", "variance")
 _OF_A_FRAME = {"color", *_GUIDES, "layers", "encoding", "before", "after"}
 _IN_CALL = {"layers", "color", "albedo", "normal", "depth", "variance", "uncertainty"}
@@ -84,16 +82,7 @@ class Denoiser:
             raise UsageError(f"cannot make a Denoiser: {str(error).removeprefix('Options.__init__() ')}") from None
         self.card = models.load_card(model)
         self._engine: engines.Engine | None = engines.open_engine(self.card, self.options)
-        self._at_once = min(AT_ONCE, usable_cpus())
-        self._idle: queue.LifoQueue[engines.Engine] = queue.LifoQueue()  # the one used last has its memory at hand
-        for session in (self._engine, *(self._engine.session() for _ in range(self._at_once - 1))):
-            self._idle.put(session)
-        self._state = threading.Condition()
-        self._open_calls = 0  # running or submitted
-        self._callers: set[int] = set()  # threads that are inside a call
-        self._workers: set[int] = set()  # threads of `submit`
-        self._closed = False
-        self._pool: ThreadPoolExecutor | None = None
+        self._turns = Turns(self._engine, min(AT_ONCE, usable_cpus()))
 
     def __call__(
         self,
@@ -138,7 +127,7 @@ class Denoiser:
         options = self.options if strength is None else replace(self.options, strength=strength)
         if uncertainty:
             options = replace(options, uncertainty=True)
-        with self._session(cancel) as engine:
+        with self._turns.take(cancel) as engine:
             done = pipeline.denoise_planes(planes, engine, self.card, options, progress=progress, cancel=cancel)
         result = arrays.to_image(done.layers, image, memory)
         return _answer(color, layers, arrays.like(color, result) if out is None else out, done)
@@ -158,7 +147,7 @@ class Denoiser:
         options = self.options if strength is None else replace(self.options, strength=strength)
         read: deque[tuple[Any, Any, np.ndarray]] = deque()
 
-        def still(frame: Mapping[str, Any]) -> temporal.Still:
+        def still(frame: Mapping[str, Any]) -> Still:
             unknown = sorted(frame.keys() - _OF_A_FRAME)
             if unknown or "color" not in frame:
                 raise UsageError(f"cannot denoise a frame with {unknown[0]!r}" if unknown else "a frame has no color")
@@ -167,10 +156,10 @@ class Denoiser:
                 color, {name: frame.get(name) for name in _GUIDES}, layers, frame.get("encoding")
             )
             ways = {way: arrays.guide(way, frame.get(way), image.shape[:2]) for way in ("before", "after")}
-            with self._session(None) as engine:
+            with self._turns.take(None) as engine:
                 done = pipeline.denoise_planes(planes, engine, self.card, replace(options, strength=1.0))
             read.append((color, layers, image))
-            return temporal.Still(planes, done, Motion(**ways) if any(w is not None for w in ways.values()) else None)
+            return Still(planes, done, Motion(**ways) if any(w is not None for w in ways.values()) else None)
 
         for done in temporal.stream(map(still, frames), reach, options.strength):
             color, layers, image = read.popleft()
@@ -187,15 +176,7 @@ class Denoiser:
     def submit(self, color: Any, albedo: Any = None, normal: Any = None, **call: Any) -> Future[Any]:
         """The same call on another thread; the future answers what it returns or raises. Leave the arrays alone until
         then. Raises UsageError when this Denoiser is closed."""
-        with self._state:
-            self._refuse_closed()
-            if self._pool is None:
-                workers = self._workers  # not self, which would then live as long as the threads
-                self._pool = ThreadPoolExecutor(self._at_once, "mdenoise", lambda: workers.add(get_ident()))
-            self._open_calls += 1
-        future = self._pool.submit(self, color, albedo, normal, **call)
-        future.add_done_callback(lambda _: self._end())  # of one that was cancelled, too
-        return future
+        return self._turns.submit(self, color, albedo, normal, **call)
 
     def warmup(self, height: int = 1080, width: int = 1920) -> None:
         """Compile the model for images of this size, so that the first call takes no longer than the next."""
@@ -203,60 +184,14 @@ class Denoiser:
 
     def close(self) -> None:
         """Free the model, after the calls that run or were submitted have ended; later ones raise UsageError."""
-        with self._state:
-            if get_ident() in self._callers | self._workers:
-                raise UsageError("cannot close a Denoiser from its own callback: close it after the call")
-            self._closed = True
-            self._state.wait_for(lambda: self._open_calls == 0)
-            pool, self._pool, self._engine = self._pool, None, None
-            self._idle = queue.LifoQueue()
-            self._workers.clear()
-        if pool is not None:
-            pool.shutdown()
+        self._turns.close()
+        self._engine = None
 
     def __enter__(self) -> Denoiser:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @contextmanager
-    def _session(self, cancel: Callable[[], bool] | None) -> Iterator[engines.Engine]:
-        """An engine for this thread alone, once one is idle."""
-        caller = get_ident()
-        with self._state:
-            if caller not in self._workers:  # what was submitted before `close` is still done
-                self._refuse_closed()
-            if caller in self._callers:  # it could wait for itself for ever
-                raise UsageError("cannot call a Denoiser from its own callback: make another Denoiser")
-            self._callers.add(caller)
-            self._open_calls += 1
-        try:
-            session = self._take(cancel)
-            try:
-                yield session
-            finally:
-                self._idle.put(session)
-        finally:
-            self._callers.discard(caller)
-            self._end()
-
-    def _take(self, cancel: Callable[[], bool] | None) -> engines.Engine:
-        while True:
-            try:
-                return self._idle.get(timeout=None if cancel is None else _WAIT_S)
-            except queue.Empty:
-                if cancel is not None and cancel():
-                    raise Cancelled("stopped before its turn came; nothing was written") from None
-
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise UsageError("this Denoiser is closed: make a new one")
-
-    def _end(self) -> None:
-        with self._state:
-            self._open_calls -= 1
-            self._state.notify_all()
 
 
 def _answer(color: Any, layers: Mapping[str, Any] | None, result: Any, done: Filtered) -> Any:

@@ -41,7 +41,7 @@ def find_motion(frame: Frame, color: Layer) -> Motion | None:
 
     Cycles' Vector holds, in pixels with y upwards, the way to the frame before (X, Y) and the way from the frame after
     (Z, W): checked with frames that it rendered. Others are read as pixels with y upwards and left to be told from
-    the frames (`temporal.ways_of`): RenderMan's forward and backward, Arnold's motionvector, which spans its shutter
+    the frames (`joining.narrow`): RenderMan's forward and backward, Arnold's motionvector, which spans its shutter
     and not the frame, MoonRay's motionvec, which is 1 from the middle to the border.
     """
     size = frame.parts[color.part].window

@@ -12,8 +12,9 @@ from contextlib import closing
 from mdenoise.batch import Outcome
 from mdenoise.config import Options
 from mdenoise.errors import InputError, OutputError, UsageError
+from mdenoise.watch_control import Control
 from mdenoise.watch_results import Watch, is_current, origin
-from mdenoise.watch_run import Control, Run
+from mdenoise.watch_run import Run
 from mdenoise.watch_scan import Seen, State, look, scan
 from mdenoise.watch_work import OutTrouble
 

@@ -18,6 +18,7 @@ from mdenoise.isolation import Worker
 from mdenoise.spool import FOLDER, Spool
 from mdenoise.spool_journal import Journal
 from mdenoise.spool_records import key_of
+from mdenoise.watch_control import Control
 from mdenoise.watch_results import Watch, in_the_way, is_current, result_name, result_of
 from mdenoise.watch_scan import Scanner, Seen, State, look
 from mdenoise.watch_status import write_metrics
@@ -25,22 +26,6 @@ from mdenoise.watch_work import Desk, OutTrouble, attempt, is_of
 
 _RESCAN_S = 10.0  # a long backlog does not keep new files from being seen
 _METRICS_S = 15.0
-_TICK_S = 0.1
-
-
-class Control:
-    """What others ask of a running watch: to finish the file in hand and end (`stopping`), to take its options anew
-    (`reloading`). Plain flags, as a signal handler that takes a lock may stop for ever."""
-
-    def __init__(self) -> None:
-        self.stopping = False
-        self.reloading = False
-
-    def wait(self, seconds: float) -> None:
-        """Sleep, unless something is asked."""
-        until_s = time.monotonic() + seconds
-        while not (self.stopping or self.reloading) and (left_s := until_s - time.monotonic()) > 0:
-            time.sleep(min(left_s, _TICK_S))
 
 
 class Run:

@@ -6,10 +6,10 @@ import importlib
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from concurrent.futures import CancelledError
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ import pytest
 import mdenoise
 from mdenoise import arrays, frame
 from mdenoise.errors import Cancelled, InputError, ModelError, UsageError
+
+from .processes import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -314,9 +316,9 @@ wrong = []
 
 def work(k):
     try:
-        for calls in (50, 50):
+        for _ in range(4):
             rounds.wait()
-            for turn in range(calls):
+            for turn in range(25):
                 which = (k + turn) % 16
                 if not np.array_equal(denoiser(images[which]), expected[which]):
                     wrong.append((k, turn))
@@ -328,24 +330,25 @@ def work(k):
 threads = [threading.Thread(target=work, args=(k,), daemon=True) for k in range(16)]
 for thread in threads:
     thread.start()
-rounds.wait(), rounds.wait()
-before = rss_bytes()
-rounds.wait(), rounds.wait()
-after = rss_bytes()
+sizes = []
+for _ in range(4):
+    rounds.wait(), rounds.wait()
+    sizes.append(rss_bytes())
 for thread in threads:
     thread.join()
 denoiser.close()
-print(len(wrong), before, after)
+print(len(wrong), *sizes)
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_sixteen_threads_of_fifty_calls_neither_mix_nor_grow():
+def test_sixteen_threads_of_a_hundred_calls_neither_mix_nor_grow():
     done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    wrong, before, after = map(int, done.stdout.split())
+    wrong, *sizes = map(int, done.stdout.split())
     assert wrong == 0
-    assert after < 1.02 * before
+    # What a call leaves behind shows in every round of 400; what threads and allocators keep, once.
+    assert min(after / before for before, after in pairwise(sizes)) < 1.01
 
 
 def test_submit_answers_like_the_call(denoiser):
@@ -363,10 +366,10 @@ def test_close_waits_for_calls_in_flight_and_submitted():
     thread = threading.Thread(target=lambda: results.append(denoiser(image, progress=lambda _: began.set())))
     thread.start()
     futures = [denoiser.submit(image) for _ in range(5)]
-    assert began.wait(30)
+    assert began.wait(600)
     denoiser.close()
     assert all(future.done() for future in futures)
-    thread.join(10)
+    thread.join(600)
     np.testing.assert_array_equal(results[0], futures[4].result())
     for call in (denoiser, denoiser.submit):
         with pytest.raises(UsageError, match="this Denoiser is closed: make a new one"):
@@ -377,7 +380,7 @@ def test_close_waits_for_calls_in_flight_and_submitted():
 def test_a_future_that_waits_can_be_cancelled():
     with mdenoise.Denoiser() as denoiser:
         go = threading.Event()
-        running = [denoiser.submit(noisy(), cancel=lambda: not go.wait(30)) for _ in range(denoiser._at_once)]
+        running = [denoiser.submit(noisy(), cancel=lambda: not go.wait(600)) for _ in range(denoiser._turns.at_once)]
         waiting = denoiser.submit(noisy())
         assert waiting.cancel()
         go.set()
@@ -401,7 +404,7 @@ def test_callbacks_cannot_lock_the_denoiser(denoiser):
 
 
 def test_errors_of_callbacks_come_through_and_free_the_engine(denoiser):
-    for _ in range(2 * denoiser._at_once):
+    for _ in range(2 * denoiser._turns.at_once):
         with pytest.raises(ZeroDivisionError):
             denoiser(noisy(), progress=lambda _: 1 // 0)
     assert denoiser(noisy()).shape == (70, 90, 3)
@@ -412,12 +415,7 @@ def test_a_denoiser_that_nobody_holds_is_freed():
     denoiser.submit(noisy(40, 40)).result()
     gone = weakref.ref(denoiser)
     del denoiser
-    for _ in range(50):
-        gc.collect()
-        if gone() is None:
-            return
-        time.sleep(0.1)
-    pytest.fail("the Denoiser is still held")
+    wait_for(lambda: gc.collect() >= 0 and gone() is None)
 
 
 def test_warmup_compiles_what_the_call_needs():
@@ -439,8 +437,8 @@ def test_cancel_ends_the_call_within_one_tile():
     image = noisy(256, 256)
     before, tiles, stop = image.copy(), [], threading.Event()
 
-    def progress(_):
-        tiles.append(time.perf_counter())
+    def progress(part):
+        tiles.append(part)
         if len(tiles) == 3:
             stop.set()
 
@@ -456,9 +454,8 @@ def test_cancel_ends_the_call_within_one_tile():
 def test_cancel_is_heard_while_waiting_for_a_turn():
     with mdenoise.Denoiser() as denoiser:
         go = threading.Event()
-        busy = [denoiser.submit(noisy(), cancel=lambda: not go.wait(30)) for _ in range(denoiser._at_once)]
-        while not denoiser._idle.empty():
-            time.sleep(0.01)
+        busy = [denoiser.submit(noisy(), cancel=lambda: not go.wait(600)) for _ in range(denoiser._turns.at_once)]
+        wait_for(denoiser._turns._idle.empty)
         with pytest.raises(Cancelled, match="before its turn"):
             denoiser(noisy(), cancel=lambda: True)
         go.set()

@@ -13,8 +13,9 @@ from mdenoise.cli import main
 from mdenoise.config import Options
 from mdenoise.errors import InputError, MDenoiseError
 from mdenoise.frame import Filtered, Frame, Planes
+from mdenoise.joining import Still, follow, join
 from mdenoise.motion import Motion, find_motion
-from mdenoise.temporal import Shot, Still, Window, follow, join, neighbours
+from mdenoise.temporal import Shot, Window, neighbours
 from mdenoise.training import animation
 from mdenoise.warp import at
 
