@@ -41,7 +41,7 @@ def apply_filter(
     Args:
         layers: (H, W, C) float32, any C >= 1; H and W multiples of 16. Finite, any range, any unit.
         confidence_in: (H, W) float32 in [0, 1]; 0 hides a pixel, and what `layers` holds there is not used, even NaN.
-        logits: four finite arrays, the output of the network, float32 or bfloat16 seen as uint16:
+        logits: four arrays below 1e38 in magnitude, the output of the network, float32 or bfloat16 seen as uint16:
             (1, 108, H/2, W/2) 27 entries of each pixel, unshuffled x2: 25 taps (row-major), blend, confidence;
             (1, 26, H/2, W/2) and (1, 26, H/4, W/4) taps and blend; (1, 25, H/8, W/8) taps.
         threads: of the compiled filter; None = every processor this process may use.

@@ -20,6 +20,7 @@ constexpr ptrdiff_t kMargin = 16;  // zeros between rows; also keeps row strides
 constexpr ptrdiff_t kBeyond = 64;  // read after the last row, and not used
 constexpr ptrdiff_t kRing = 8;     // rows at full resolution that a thread holds: six are needed, eight make a band
 constexpr ptrdiff_t kCache = 160 << 10;  // floats of a ring that the second-level cache holds beside the rest
+constexpr ptrdiff_t kSlab = 64;    // rows pooled in one go, at least: more would push each other out of the cache
 constexpr int kBlendEntry = 25, kConfidenceEntry = 26;
 
 // Zeros, at the start of a cache line. Large blocks take huge pages where the system has them: of small ones the first
@@ -124,12 +125,13 @@ struct Scratch {
 class Filter {
 public:
     Filter(const FilterInput& in, const Rows& rows, int threads, const FilterOutput& out)
-        : in(in), rows(rows), out(out), layers(in.layer_count), planes(in.layer_count + 1), half_w(in.width / 2) {
+        : in(in), rows(rows), out(out), layers(in.layer_count), planes(in.layer_count + 1), half_w(in.width / 2),
+          slab(std::min(in.height, std::max<ptrdiff_t>(kSlab, 16 * threads))),
+          confidence(1, slab + 32, half_w, 2) {
         for (ptrdiff_t l = 0; l < layers;) {
             groups.push_back(group(l));
             l += groups.back().count;
         }
-        slab = std::min(in.height, std::max<ptrdiff_t>(128, 16 * threads));
         levels.reserve(kLevels - 1);
         for (int l = 1; l < kLevels; ++l) {
             const ptrdiff_t h = in.height >> l, w = in.width >> l, held = (slab >> l) + 16;
@@ -218,14 +220,14 @@ private:
     }
 
     // Confidence and weighed layers of a pair of rows into their places in the ring, of `n` cells from cell `x` and
-    // `halo` cells on either side; zeros outside the image.
-    void read_pair(Scratch& s, ptrdiff_t pair, ptrdiff_t x, ptrdiff_t n, ptrdiff_t halo) {
+    // `halo` cells on either side; zeros outside the image. Confidence is made when a pair is read for pooling.
+    void read_pair(Scratch& s, ptrdiff_t pair, ptrdiff_t x, ptrdiff_t n, ptrdiff_t halo, bool pooling) {
         const ptrdiff_t first = std::max<ptrdiff_t>(0, x - halo), cells = std::min(half_w, x + n + halo) - first;
         const ptrdiff_t at = first - x;  // of the first cell in the ring
         float *logit[4], *values[6], *factors[6], *shown[6];
         for (int i = 0; i < 4; ++i) logit[i] = s.line(i);
         for (int i = 0; i < 6; ++i) values[i] = s.line(4 + i), factors[i] = s.line(10 + i), shown[i] = s.line(16 + i);
-        if (pair >= 0 && 2 * pair < in.rows) confidences(pair, first, cells, logit);
+        if (pooling && 2 * pair < in.rows) confidences(pair, first, cells, logit);
         for (ptrdiff_t y = 2 * pair; y < 2 * pair + 2; ++y) {
             const ptrdiff_t count[2] = {inside(y, 0, first, cells), inside(y, 1, first, cells)};
             for (ptrdiff_t p = 0; p < planes; ++p) {
@@ -239,11 +241,16 @@ private:
             if (in.factor) read_image(in.factor + y * in.columns * 3, Type::f32, first, cells, factors);
             for (ptrdiff_t dx = 0; dx < 2; ++dx) {
                 const ptrdiff_t column = 2 * first + dx;
-                float* confidence = s.full.row(0, y, dx) + at;
-                rows.confide(count[dx], in.trust + y * in.width + column, in.mask ? in.mask + y * in.columns + column : nullptr,
-                             logit[2 * (y & 1) + dx], confidence);
+                float *seen = s.full.row(0, y, dx) + at, *kept = confidence.row(0, y, dx) + first;
+                if (pooling) {
+                    rows.confide(count[dx], in.trust + y * in.width + column,
+                                 in.mask ? in.mask + y * in.columns + column : nullptr, logit[2 * (y & 1) + dx], seen);
+                    std::copy(seen, seen + count[dx], kept);
+                } else {
+                    std::copy(kept, kept + count[dx], seen);
+                }
                 for (int i = 3 * int(dx); in.factor && i < 3 * int(dx) + 3; ++i)
-                    rows.divide(count[dx], confidence, factors[i], shown[i]);
+                    rows.divide(count[dx], seen, factors[i], shown[i]);
             }
             for (const Group& g : groups) {
                 const Source* source = in.layers + g.first;
@@ -255,8 +262,8 @@ private:
                         const ptrdiff_t pixel = source[c].pixel_stride;
                         if (!g.pairs_in)
                             rows.load(count[dx], row(c) + (2 * first + dx) * pixel, 2 * pixel, source[c].type, value);
-                        const float* confidence = s.full.row(0, y, dx) + at;
-                        rows.weigh(count[dx], source[c].factor < 0 ? confidence : shown[dx * 3 + source[c].factor], value,
+                        const float* seen = s.full.row(0, y, dx) + at;
+                        rows.weigh(count[dx], source[c].factor < 0 ? seen : shown[dx * 3 + source[c].factor], value,
                                    s.full.row(g.first + c + 1, y, dx) + at);
                     }
                 }
@@ -281,7 +288,7 @@ private:
     }
 
     void pool_band(Scratch& s, ptrdiff_t band, ptrdiff_t x, ptrdiff_t n) {
-        for (ptrdiff_t pair = band * 4; pair < band * 4 + 4; ++pair) read_pair(s, pair, x, n, 0);
+        for (ptrdiff_t pair = band * 4; pair < band * 4 + 4; ++pair) read_pair(s, pair, x, n, 0, true);
         for (ptrdiff_t p = 0; p < planes; ++p) {
             for (int l = 1; l < kLevels && band == in.height / 8 - 1; ++l) {  // below the image
                 Level& level = levels[size_t(l - 1)];
@@ -307,19 +314,30 @@ private:
         return {nearest, std::clamp<ptrdiff_t>(y & 1 ? nearest + 1 : nearest - 1, 0, coarse.height - 1)};
     }
 
-    // Logits of `n` cells from column x of row y: the first channel, and the distance from one to the next.
-    const float* block(Scratch& s, int l, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n, ptrdiff_t* stride) {
+    // Logits of `n` cells from column x of row y but for confidence, of which the first `paired` may stay in pairs: the
+    // first channel, and the distance from one to the next; they can be read up to kBlock. `soon` is the next block.
+    const float* block(Scratch& s, int l, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n, ptrdiff_t paired, ptrdiff_t* stride,
+                       Soon* soon) {
         const Logits& logits = in.logits[l];
         const ptrdiff_t height = in.height >> std::max(l, 1), width = in.width >> std::max(l, 1);
-        if (!logits.interleaved) {
-            *stride = height * width;
-            return static_cast<const float*>(logits.data) + y * width + x;
-        }
+        const ptrdiff_t channels = l == 0 ? 4 * kConfidenceEntry : logits.channels;
+        float* held = s.logits.get();
         *stride = kBlock;
-        const ptrdiff_t size = logits.type == Type::bf16 ? 2 : 4;
-        rows.unpack(n, logits.channels, static_cast<const char*>(logits.data) + (y * width + x) * logits.channels * size,
-                    logits.type, s.logits.get());
-        return s.logits.get();
+        if (!logits.interleaved) {
+            const float* from = static_cast<const float*>(logits.data) + y * width + x;
+            *soon = {nullptr, 0};
+            if (n == kBlock) {
+                *stride = height * width;
+                return from;
+            }
+            for (ptrdiff_t c = 0; c < channels; ++c) std::copy_n(from + c * height * width, n, held + c * kBlock);
+            return held;
+        }
+        const ptrdiff_t pixel = logits.channels * (logits.type == Type::bf16 ? 2 : 4);
+        const char* from = static_cast<const char*>(logits.data) + (y * width + x) * pixel;
+        rows.unpack(n, channels, logits.channels, paired, from, logits.type, held);
+        *soon = {from + n * pixel, pixel};
+        return held;
     }
 
     void coarse_row(Scratch& s, int l, ptrdiff_t y) {
@@ -341,14 +359,20 @@ private:
         for (ptrdiff_t x = 0; x < w; x += kBlock) {
             const ptrdiff_t n = std::min(kBlock, w - x);
             ptrdiff_t stride;
-            const float *logits = block(s, l, y, x, n, &stride), *coarse = s.coarse.get() + x;
-            rows.kernels(n, logits, stride, level.pooled.row(0, y) + x, tap_offset, kernels);
+            Soon soon;
+            const float *logits = block(s, l, y, x, n, 0, &stride, &soon), *coarse = s.coarse.get() + x;
+            const float* seen = level.pooled.row(0, y) + x;
+            rows.kernels(n, logits, stride, Part::whole, seen, tap_offset, soon, kernels);
             if (blended) rows.shares(n, logits + kBlendEntry * stride, coarse + layers * s.stride, kernels);
             std::copy(kernels.valid, kernels.valid + n, valid + x);
-            for (const Group& g : groups)
+            alignas(64) float sums[3 * kBlock];
+            for (const Group& g : groups) {
                 rows.gather(n, kernels, level.pooled.row(g.first + 1, y) + x, level.pooled.plane_stride, tap_offset, g.count,
-                            blended ? coarse + g.first * s.stride : nullptr, s.stride, level.result.row(g.first, y) + x,
-                            level.result.plane_stride);
+                            sums);
+                for (ptrdiff_t c = 0; c < g.count; ++c)
+                    rows.blend(n, kernels, sums + c * kBlock, blended ? coarse + (g.first + c) * s.stride : nullptr,
+                               level.result.row(g.first + c, y) + x);
+            }
         }
         for (ptrdiff_t p = 0; p < planes; ++p) {  // edges repeat for the next upsampling
             float* row = level.result.row(p, y);
@@ -357,59 +381,84 @@ private:
         }
     }
 
+    // The pixels around one cell's: all that its four windows cover, seen from its first pixel, and each one's own.
+    struct Around {
+        ptrdiff_t offset[36], taps[4][kTaps];
+    };
+
     // Pairs of rows, the height of a cell, from `first` to before `last`, of `n` cells from cell `x`.
     void fine_band(Scratch& s, ptrdiff_t first, ptrdiff_t last, ptrdiff_t x, ptrdiff_t n) {
         ptrdiff_t read = first - 1;
         for (ptrdiff_t pair = first; pair < last; ++pair) {
-            for (; read < pair + 2; ++read) read_pair(s, read, x, n, 1);
+            for (; read < pair + 2; ++read) read_pair(s, read, x, n, 1, false);
+            Around around;
+            for (int k = 0; k < 36; ++k)
+                around.offset[k] = s.full.row(0, 2 * pair + k / 6 - 2, k % 2) + (k % 6) / 2 - 1 - s.full.row(0, 2 * pair);
+            for (int sub = 0; sub < 4; ++sub) s.full.taps(2 * pair + sub / 2, sub % 2, around.taps[sub]);
             const ptrdiff_t end = std::min(x + n, (in.columns + 1) / 2);
             for (ptrdiff_t cell = x; cell < end; cell += kBlock)  // beyond the image, too, so that vectors are full
-                fine_block(s, pair, cell, std::min(kBlock, x + n - cell), cell - x);
+                fine_block(s, around, pair, cell, std::min(kBlock, x + n - cell), cell - x);
         }
     }
 
     // The pixels of `n` cells from cell `x` on, which lies at `at` in the ring.
-    void fine_block(Scratch& s, ptrdiff_t pair, ptrdiff_t x, ptrdiff_t n, ptrdiff_t at) {
-        ptrdiff_t stride, tap_offset[4][kTaps];
-        const float* logits = block(s, 0, pair, x, n, &stride);
+    void fine_block(Scratch& s, const Around& around, ptrdiff_t pair, ptrdiff_t x, ptrdiff_t n, ptrdiff_t at) {
+        const bool pairs = in.logits[0].type == Type::bf16;
+        ptrdiff_t stride;
+        Soon soon;
+        const float* logits = block(s, 0, pair, x, n, pairs ? 4 * kBlendEntry : 0, &stride, &soon);
+        soon.pixel /= 4;
+
         Planes& coarse = levels[0].result;
         float* const upsampled = s.line(0);  // three planes, even and odd pixels
         alignas(64) float factors[2][6 * kBlock];
-        for (ptrdiff_t dy = 0; dy < 2 && 2 * pair + dy < in.rows; ++dy) {
+        for (ptrdiff_t dy = 0; dy < 2; ++dy) {
             const ptrdiff_t y = 2 * pair + dy;
             const auto [nearest, next] = nearest_rows(levels[0], y);
             rows.upsample(n, coarse.row(layers, nearest) + x, coarse.row(layers, next) + x, upsampled, upsampled + kBlock);
             for (ptrdiff_t dx = 0; dx < 2; ++dx) {
-                const ptrdiff_t sub = 2 * dy + dx, count = inside(y, dx, x, n);
-                s.full.taps(y, dx, tap_offset[sub]);
+                const ptrdiff_t sub = 2 * dy + dx;
                 Kernels& kernels = s.kernels[size_t(sub)];
-                rows.kernels(n, logits + sub * stride, 4 * stride, s.full.row(0, y, dx) + at, tap_offset[sub], kernels);
+                const float* confidence = s.full.row(0, y, dx) + at;
+                if (pairs)
+                    rows.kernels(n, logits + dy * kBlock, 2 * kBlock, dx ? Part::high : Part::low, confidence,
+                                 around.taps[sub], soon, kernels);
+                else
+                    rows.kernels(n, logits + sub * stride, 4 * stride, Part::whole, confidence, around.taps[sub],
+                                 soon, kernels);
+                soon.data += n * soon.pixel;
                 rows.shares(n, logits + (4 * kBlendEntry + sub) * stride, upsampled + dx * kBlock, kernels);
-                unsigned char* valid = out.valid + y * in.columns + 2 * x + dx;
-                for (ptrdiff_t j = 0; j < count; ++j) valid[2 * j] = kernels.valid[j] > 0.0f;
             }
+            if (y >= in.rows) continue;
+            const float *even = s.kernels[size_t(2 * dy)].valid, *odd = s.kernels[size_t(2 * dy + 1)].valid;
+            unsigned char* valid = out.valid + y * in.columns + 2 * x;
+            const ptrdiff_t whole = inside(y, 1, x, n);
+            rows.flag(whole, even, odd, valid);
+            if (inside(y, 0, x, n) > whole) valid[2 * whole] = even[whole] > 0.0f;
             if (in.factor) {
                 float* to[6];
                 for (int i = 0; i < 6; ++i) to[i] = factors[dy] + i * kBlock;
                 read_image(in.factor + y * in.columns * 3, Type::f32, x, inside(y, 0, x, n), to);
             }
         }
+        alignas(64) float sums[12 * kBlock], values[6 * kBlock];
         for (const Group& g : groups) {
             const Source* source = in.layers + g.first;
+            rows.gather_cells(n, s.kernels.data(), s.full.row(g.first + 1, 2 * pair) + at, s.full.plane_stride,
+                              around.offset, g.count, sums);
             for (ptrdiff_t dy = 0; dy < 2 && 2 * pair + dy < in.rows; ++dy) {
                 const ptrdiff_t y = 2 * pair + dy;
                 const auto [nearest, next] = nearest_rows(levels[0], y);
-                for (ptrdiff_t c = 0; c < g.count; ++c)
-                    rows.upsample(n, coarse.row(g.first + c, nearest) + x, coarse.row(g.first + c, next) + x,
-                                  upsampled + c * kBlock, upsampled + (3 + c) * kBlock);
-                alignas(64) float values[6 * kBlock];
-                for (ptrdiff_t dx = 0; dx < 2; ++dx) {
-                    float* fine = values + dx * 3 * kBlock;
-                    rows.gather(n, s.kernels[size_t(2 * dy + dx)], s.full.row(g.first + 1, y, dx) + at, s.full.plane_stride,
-                                tap_offset[2 * dy + dx], g.count, upsampled + dx * 3 * kBlock, kBlock, fine, kBlock);
-                    for (ptrdiff_t c = 0; c < g.count; ++c)
+                for (ptrdiff_t c = 0; c < g.count; ++c) {
+                    rows.upsample(n, coarse.row(g.first + c, nearest) + x, coarse.row(g.first + c, next) + x, upsampled,
+                                  upsampled + kBlock);
+                    for (ptrdiff_t dx = 0; dx < 2; ++dx) {
+                        const ptrdiff_t sub = 2 * dy + dx;
+                        float* fine = values + (dx * 3 + c) * kBlock;
+                        rows.blend(n, s.kernels[size_t(sub)], sums + (sub * 3 + c) * kBlock, upsampled + dx * kBlock, fine);
                         if (source[c].factor >= 0)
-                            rows.multiply(n, factors[dy] + (dx * 3 + source[c].factor) * kBlock, fine + c * kBlock);
+                            rows.multiply(n, factors[dy] + (dx * 3 + source[c].factor) * kBlock, fine);
+                    }
                 }
                 write(g, y, x, n, values);
             }
@@ -434,7 +483,8 @@ private:
     const Rows& rows;
     const FilterOutput& out;
     const ptrdiff_t layers, planes, half_w;
-    ptrdiff_t slab;   // rows that are pooled in one go
+    const ptrdiff_t slab;  // rows that are pooled in one go
+    Planes confidence;     // of these and of as many before them as have been pooled only
     ptrdiff_t strip;  // cells of a thread's rows: the second-level cache shall hold them, of however many layers
     std::vector<Group> groups;
     std::vector<Level> levels;  // 1/2, 1/4, 1/8

@@ -218,20 +218,92 @@ void quads(ptrdiff_t n, const void* from, ptrdiff_t stride, Type type, float* co
     }
 }
 
-void unpack(ptrdiff_t n, ptrdiff_t channels, const void* from, Type type, float* __restrict out) {
-    const bool pairs = type == Type::bf16 && channels % 2 == 0;
+#if defined(__GNUC__)
+#if defined(__AVX512F__)
+constexpr ptrdiff_t kLanes = 16;
+#elif defined(__AVX2__)
+constexpr ptrdiff_t kLanes = 8;
+#else
+constexpr ptrdiff_t kLanes = 4;
+#endif
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+typedef uint32_t Words __attribute__((vector_size(kLanes * sizeof(float))));
+
+template <class Vector = Lanes>
+MDENOISE_INLINE Vector lanes(const void* from) {
+    Vector values;
+    std::memcpy(&values, from, sizeof values);
+    return values;
+}
+
+// Four words of so many pixels as a vector has lanes, `pitch` words apart: word i of all of them to a[i].
+MDENOISE_INLINE void turn_four(const uint32_t* from, ptrdiff_t pitch, Words (&a)[4]) {
+    // Quarter q of vector i holds pixel 4 q + i, so that no word has to leave its quarter. Loads put them there.
+    auto quarters = [&](int i) {
+        const uint32_t* pixel = from + i * pitch;
+#if defined(__AVX512F__)
+        auto at = [&](int q) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(pixel + 4 * q * pitch)); };
+        __m512i all = _mm512_castsi128_si512(at(0));
+        all = _mm512_inserti32x4(all, at(1), 1);
+        all = _mm512_inserti32x4(all, at(2), 2);
+        return Words(_mm512_inserti32x4(all, at(3), 3));
+#elif defined(__AVX2__)
+        auto at = [&](int q) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(pixel + 4 * q * pitch)); };
+        return Words(_mm256_inserti128_si256(_mm256_castsi128_si256(at(0)), at(1), 1));
+#else
+        return lanes<Words>(pixel);
+#endif
+    };
+    const Words p = quarters(0), q = quarters(1), r = quarters(2), s = quarters(3);
+#if defined(__AVX512F__)
+    const __m512i b[4] = {_mm512_unpacklo_epi32(__m512i(p), __m512i(q)), _mm512_unpackhi_epi32(__m512i(p), __m512i(q)),
+                          _mm512_unpacklo_epi32(__m512i(r), __m512i(s)), _mm512_unpackhi_epi32(__m512i(r), __m512i(s))};
+    a[0] = Words(_mm512_unpacklo_epi64(b[0], b[2])), a[1] = Words(_mm512_unpackhi_epi64(b[0], b[2]));
+    a[2] = Words(_mm512_unpacklo_epi64(b[1], b[3])), a[3] = Words(_mm512_unpackhi_epi64(b[1], b[3]));
+#elif defined(__AVX2__)
+    const __m256i b[4] = {_mm256_unpacklo_epi32(__m256i(p), __m256i(q)), _mm256_unpackhi_epi32(__m256i(p), __m256i(q)),
+                          _mm256_unpacklo_epi32(__m256i(r), __m256i(s)), _mm256_unpackhi_epi32(__m256i(r), __m256i(s))};
+    a[0] = Words(_mm256_unpacklo_epi64(b[0], b[2])), a[1] = Words(_mm256_unpackhi_epi64(b[0], b[2]));
+    a[2] = Words(_mm256_unpacklo_epi64(b[1], b[3])), a[3] = Words(_mm256_unpackhi_epi64(b[1], b[3]));
+#else
+    a[0] = Words{p[0], q[0], r[0], s[0]}, a[1] = Words{p[1], q[1], r[1], s[1]};
+    a[2] = Words{p[2], q[2], r[2], s[2]}, a[3] = Words{p[3], q[3], r[3], s[3]};
+#endif
+}
+
+// Columns of `words` words, at least four, of pixels `pitch` words apart; answers for how many pixels.
+MDENOISE_INLINE ptrdiff_t turn_rows(ptrdiff_t n, ptrdiff_t words, ptrdiff_t pitch, const uint32_t* from, uint32_t* out) {
+    ptrdiff_t j = 0;
+    for (; j + kLanes <= n; j += kLanes) {
+        for (ptrdiff_t i = 0; i < words; i += 4) {
+            const ptrdiff_t u = i < words - 4 ? i : words - 4;
+            Words a[4];
+            turn_four(from + j * pitch + u, pitch, a);
+            for (ptrdiff_t w = 0; w < 4; ++w) std::memcpy(out + (u + w) * kBlock + j, a + w, sizeof a[w]);
+        }
+    }
+    return j;
+}
+#else
+MDENOISE_INLINE ptrdiff_t turn_rows(ptrdiff_t, ptrdiff_t, ptrdiff_t, const uint32_t*, uint32_t*) { return 0; }
+#endif
+
+void unpack(ptrdiff_t n, ptrdiff_t channels, ptrdiff_t pitch, ptrdiff_t paired, const void* from, Type type,
+            float* __restrict out) {
+    const bool pairs = type == Type::bf16 && channels % 2 == 0 && pitch % 2 == 0;
     if (type == Type::bf16 && !pairs) {
         for (ptrdiff_t c = 0; c < channels; ++c)
-            load(n, static_cast<const uint16_t*>(from) + c, 2 * channels, type, out + c * kBlock);
+            load(n, static_cast<const uint16_t*>(from) + c, 2 * pitch, type, out + c * kBlock);
         return;
     }
-    const ptrdiff_t words = pairs ? channels / 2 : channels;
-    // The words of pairs take the second half, each row of which the loop below reads before it overwrites it.
-    uint32_t* turned = reinterpret_cast<uint32_t*>(out) + (pairs ? words * kBlock : 0);
+    const ptrdiff_t words = pairs ? channels / 2 : channels, step = pairs ? pitch / 2 : pitch;
+    // Words that become two rows take the second half, each row of which the loop below reads before it overwrites it.
+    uint32_t* turned = reinterpret_cast<uint32_t*>(out) + (pairs && paired == 0 ? words * kBlock : 0);
     const uint32_t* numbers = static_cast<const uint32_t*>(from);
-    turn_words(n, turn_vectors(n, words, numbers, turned), words, numbers, turned);
+    for (ptrdiff_t j = turn_rows(n, words, step, numbers, turned); j < n; ++j)
+        for (ptrdiff_t u = 0; u < words; ++u) std::memcpy(turned + u * kBlock + j, numbers + j * step + u, 4);
     if (!pairs) return;
-    for (ptrdiff_t u = 0; u < words; ++u) {
+    for (ptrdiff_t u = paired / 2; u < words; ++u) {
         uint32_t word[kBlock];
         std::memcpy(word, turned + u * kBlock, size_t(n) * 4);
         float *even = out + 2 * u * kBlock, *odd = even + kBlock;
@@ -498,56 +570,6 @@ void pool(ptrdiff_t n, ptrdiff_t step, const float* __restrict a, const float* _
     }
 }
 
-// out[p][x]: the sum over the taps, in the order k = 0..24, of weight[k][x] * plane[p * stride + tap_offset[k] + x].
-#if defined(__GNUC__)
-#if defined(__AVX512F__)
-constexpr ptrdiff_t kLanes = 16;
-#elif defined(__AVX__)
-constexpr ptrdiff_t kLanes = 8;
-#else
-constexpr ptrdiff_t kLanes = 4;
-#endif
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
-
-MDENOISE_INLINE Lanes lanes(const float* from) {
-    Lanes values;
-    std::memcpy(&values, from, sizeof values);
-    return values;
-}
-
-// Sums stay in registers, enough of them to hide the time that a product takes, and a weight that is loaded serves all
-// planes. Up to 63 numbers beyond n are read and made.
-template <int planes>
-MDENOISE_INLINE void window_sums(ptrdiff_t n, const float (*weight)[kBlock], const float* plane, ptrdiff_t stride,
-                                 const ptrdiff_t* tap_offset, float (*out)[kBlock]) {
-    constexpr int vectors = planes == 1 ? 4 : 2;
-    for (ptrdiff_t x = 0; x < n; x += vectors * kLanes) {
-        Lanes sum[planes][vectors] = {};
-        for (int k = 0; k < kTaps; ++k) {
-            const float* from = plane + tap_offset[k] + x;
-            for (int v = 0; v < vectors; ++v) {
-                const Lanes w = lanes(weight[k] + x + v * kLanes);
-                for (int p = 0; p < planes; ++p) sum[p][v] += w * lanes(from + p * stride + v * kLanes);
-            }
-        }
-        for (int p = 0; p < planes; ++p) std::memcpy(out[p] + x, sum[p], sizeof sum[p]);
-    }
-}
-#else
-template <int planes>
-MDENOISE_INLINE void window_sums(ptrdiff_t n, const float (*weight)[kBlock], const float* plane, ptrdiff_t stride,
-                                 const ptrdiff_t* tap_offset, float (*out)[kBlock]) {
-    for (int p = 0; p < planes; ++p) {
-        float* __restrict sum = out[p];
-        for (ptrdiff_t x = 0; x < n; ++x) sum[x] = 0.0f;
-        for (int k = 0; k < kTaps; ++k) {
-            const float* __restrict from = plane + p * stride + tap_offset[k];
-            for (ptrdiff_t x = 0; x < n; ++x) sum[x] += weight[k][x] * from[x];
-        }
-    }
-}
-#endif
-
 // a / b, correctly rounded but for a fraction of a millionth of all pairs, from the reciprocal of b (Markstein 1990):
 // that is divided once for all layers. A constant layer must come back exactly.
 MDENOISE_INLINE float quotient(float a, float b, float inverse) {
@@ -560,18 +582,190 @@ MDENOISE_INLINE float quotient(float a, float b, float inverse) {
 #endif
 }
 
+#if defined(__GNUC__)
+MDENOISE_INLINE Lanes max(Lanes a, Lanes b) {
+#if defined(__AVX512F__)
+    return Lanes(_mm512_max_ps(__m512(a), __m512(b)));
+#elif defined(__AVX2__)
+    return Lanes(_mm256_max_ps(__m256(a), __m256(b)));
+#else
+    return a > b ? a : b;
+#endif
+}
+
+// Coefficients of the highest power first.
+template <class... Rest>
+MDENOISE_INLINE Lanes polynomial(Lanes x, float first, Rest... rest) {
+    Lanes sum = Lanes{} + first;
+    ((sum = sum * x + rest), ...);
+    return sum;
+}
+
+// 2^(t - 5), exactly 0 where that is below e^-80 * 2^-5. The coefficients make the relative error the least possible:
+// 2.6e-6, or 1e-7 when `exact`.
+template <bool exact>
+MDENOISE_INLINE Lanes power_of_two(Lanes t) {
+    constexpr float least = -115.4f;
+#if defined(__AVX512F__)
+    constexpr float s = 0.03125f;
+    const __m512 f = _mm512_reduce_ps(__m512(t), 0x09);  // t - floor(t)
+    const Lanes p = exact ? polynomial(Lanes(f), s * 1.8775759e-3f, s * 8.9893419e-3f, s * 5.5826317e-2f, s * 2.4015362e-1f,
+                                       s * 6.9315307e-1f, s * 9.9999993e-1f)
+                          : polynomial(Lanes(f), s * 1.3534160e-2f, s * 5.2011475e-2f, s * 2.4144275e-1f, s * 6.9300384e-1f,
+                                       s * 1.0000026f);
+    const __mmask16 counts = _mm512_cmp_ps_mask(__m512(t), _mm512_set1_ps(least), _CMP_GE_OQ);
+    return Lanes(_mm512_maskz_scalef_ps(counts, __m512(p), __m512(t)));  // p * 2^floor(t)
+#else
+    constexpr float magic = 12582907.0f;  // 1.5 * 2^23 - 5: adding it rounds to an integer, left in the low bits less 5
+    const Lanes rounded = t + magic;
+    const Lanes f = t - (rounded - magic);
+    const Lanes p = exact ? polynomial(f, 1.3276467e-3f, 9.6755413e-3f, 5.5507133e-2f, 2.4022120e-1f, 6.9314697e-1f, 1.0000001f)
+                          : polynomial(f, 9.5700967e-3f, 5.5917860e-2f, 2.4024745e-1f, 6.9312181e-1f, 9.9999926e-1f);
+    const Words scaled = Words(p) + (Words(rounded) << 23);
+    return Lanes(scaled & Words(t >= least));
+#endif
+}
+
+struct Whole {
+    static constexpr bool exact = true;
+    static Lanes get(const float* from) { return lanes(from); }
+};
+struct Low {
+    static constexpr bool exact = false;  // of 8 bits
+    static Lanes get(const float* from) { return Lanes(lanes<Words>(from) << 16); }
+};
+struct High {
+    static constexpr bool exact = false;
+    static Lanes get(const float* from) { return Lanes(lanes<Words>(from) & 0xffff0000u); }
+};
+
 // Exponentials carry a factor 2^-5, which cancels: 25 taps of the largest float stay finite.
-MDENOISE_INLINE void kernels_of(ptrdiff_t n, const float* __restrict logits, ptrdiff_t logit_stride,
-                                const float* confidence, const ptrdiff_t* tap_offset, Kernels& __restrict made) {
-    alignas(64) float top[kBlock], total[kBlock];
-    // One pass over the logits: their 25 planes often lie a power of two apart, share few cache lines and would be
-    // gone by a second pass.
-    for (ptrdiff_t x = 0; x < n; ++x) top[x] = logits[x];
+template <class Logit>
+MDENOISE_INLINE void kernels_of(ptrdiff_t n, const float* logits, ptrdiff_t logit_stride, const float* confidence,
+                                const ptrdiff_t* tap_offset, Soon soon, Kernels& made) {
+    constexpr int vectors = 2;
+    for (ptrdiff_t x = 0; x < n; x += vectors * kLanes) {
+        Lanes top[vectors], total[vectors] = {}, sum[vectors] = {};
+        for (int v = 0; v < vectors; ++v) top[v] = Logit::get(logits + x + v * kLanes);
+        for (int k = 1; k < kTaps; ++k)
+            for (int v = 0; v < vectors; ++v)
+                top[v] = max(top[v], Logit::get(logits + k * logit_stride + x + v * kLanes));
+        for (int v = 0; v < vectors; ++v) top[v] *= 1.44269504f;  // its rounding is a factor of all, which cancels
+        const char* next = soon.data + x * soon.pixel;  // asked for while there is work to do meanwhile
+        const char* const end = next + vectors * kLanes * soon.pixel;
+        for (int k = 0; k < kTaps; ++k) {
+            __builtin_prefetch(next + k * 64 < end ? next + k * 64 : end);
+            for (int v = 0; v < vectors; ++v) {
+                const ptrdiff_t at = x + v * kLanes;
+                const Lanes logit = Logit::get(logits + k * logit_stride + at);
+                const Lanes e = power_of_two<Logit::exact>(logit * 1.44269504f - top[v]);
+                std::memcpy(made.weight[k] + at, &e, sizeof e);
+                total[v] += e;
+                sum[v] += e * lanes(confidence + tap_offset[k] + at);
+            }
+        }
+        for (int v = 0; v < vectors; ++v) {
+            const ptrdiff_t at = x + v * kLanes;
+            const auto enough = sum[v] > kMinDenominator * total[v];
+            const Lanes one = Lanes{} + 1.0f;
+            const Lanes valid = enough ? one : Lanes{}, divisor = enough ? sum[v] : one, inverse = 1.0f / divisor;
+            std::memcpy(made.valid + at, &valid, sizeof valid);
+            std::memcpy(made.share + at, &valid, sizeof valid);
+            std::memcpy(made.sum + at, &divisor, sizeof divisor);
+            std::memcpy(made.sum_inverse + at, &inverse, sizeof inverse);
+        }
+    }
+}
+
+// Sums stay in registers, enough of them to hide the time that a product takes, and a weight that is loaded serves all
+// planes. Up to 63 numbers beyond n are read and made. Every sum adds its taps in the order k = 0..24.
+template <int planes>
+MDENOISE_INLINE void window_sums(ptrdiff_t n, const float (*weight)[kBlock], const float* plane, ptrdiff_t stride,
+                                 const ptrdiff_t* tap_offset, float* out) {
+    constexpr int vectors = planes == 1 ? 4 : 2;
+    for (ptrdiff_t x = 0; x < n; x += vectors * kLanes) {
+        Lanes sum[planes][vectors] = {};
+        for (int k = 0; k < kTaps; ++k) {
+            const float* from = plane + tap_offset[k] + x;
+            for (int v = 0; v < vectors; ++v) {
+                const Lanes w = lanes(weight[k] + x + v * kLanes);
+                for (int p = 0; p < planes; ++p) sum[p][v] += w * lanes(from + p * stride + v * kLanes);
+            }
+        }
+        for (int p = 0; p < planes; ++p) std::memcpy(out + p * kBlock + x, sum[p], sizeof sum[p]);
+    }
+}
+
+// The windows of a cell's four pixels share most of their taps, which lie across cache lines: each is loaded once.
+template <int planes>
+MDENOISE_INLINE void cell_sums(ptrdiff_t n, const Kernels* made, const float* plane, ptrdiff_t stride,
+                               const ptrdiff_t* offset, float* out) {
+    for (ptrdiff_t x = 0; x < n; x += kLanes) {
+        Lanes sum[4][planes] = {};
+#pragma GCC unroll 6
+        for (int row = 0; row < 6; ++row) {
+#pragma GCC unroll 6
+            for (int column = 0; column < 6; ++column) {
+                const float* from = plane + offset[6 * row + column] + x;
+                Lanes value[planes];
+                for (int p = 0; p < planes; ++p) value[p] = lanes(from + p * stride);
+#pragma GCC unroll 4
+                for (int sub = 0; sub < 4; ++sub) {
+                    const int y = row - sub / 2, x_tap = column - sub % 2;
+                    if (y < 0 || y > 4 || x_tap < 0 || x_tap > 4) continue;
+                    const Lanes w = lanes(made[sub].weight[5 * y + x_tap] + x);
+                    for (int p = 0; p < planes; ++p) sum[sub][p] += w * value[p];
+                }
+            }
+        }
+        for (int sub = 0; sub < 4; ++sub)
+            for (int p = 0; p < planes; ++p) std::memcpy(out + (sub * 3 + p) * kBlock + x, &sum[sub][p], sizeof(Lanes));
+    }
+}
+#else
+struct Whole {
+    static float get(float word) { return word; }
+};
+struct Low {
+    static float get(float word) { return from_bits(to_bits(word) << 16); }
+};
+struct High {
+    static float get(float word) { return from_bits(to_bits(word) & 0xffff0000u); }
+};
+
+template <int planes>
+MDENOISE_INLINE void window_sums(ptrdiff_t n, const float (*weight)[kBlock], const float* plane, ptrdiff_t stride,
+                                 const ptrdiff_t* tap_offset, float* out) {
+    for (int p = 0; p < planes; ++p) {
+        float* __restrict sum = out + p * kBlock;
+        for (ptrdiff_t x = 0; x < n; ++x) sum[x] = 0.0f;
+        for (int k = 0; k < kTaps; ++k) {
+            const float* __restrict from = plane + p * stride + tap_offset[k];
+            for (ptrdiff_t x = 0; x < n; ++x) sum[x] += weight[k][x] * from[x];
+        }
+    }
+}
+
+template <int planes>
+MDENOISE_INLINE void cell_sums(ptrdiff_t n, const Kernels* made, const float* plane, ptrdiff_t stride,
+                               const ptrdiff_t* offset, float* out) {
+    for (int sub = 0; sub < 4; ++sub) {
+        ptrdiff_t tap_offset[kTaps];
+        for (int k = 0; k < kTaps; ++k) tap_offset[k] = offset[6 * (k / 5 + sub / 2) + k % 5 + sub % 2];
+        window_sums<planes>(n, made[sub].weight, plane, stride, tap_offset, out + sub * 3 * kBlock);
+    }
+}
+
+// Exponentials carry a factor 2^-5, which cancels: 25 taps of the largest float stay finite.
+template <class Logit>
+MDENOISE_INLINE void kernels_of(ptrdiff_t n, const float* logits, ptrdiff_t logit_stride, const float* confidence,
+                                const ptrdiff_t* tap_offset, Soon soon, Kernels& made) {
+    float top[kBlock], total[kBlock];
     for (int k = 0; k < kTaps; ++k) {
         const float* __restrict logit = logits + k * logit_stride;
         for (ptrdiff_t x = 0; x < n; ++x) {
-            made.weight[k][x] = logit[x];
-            top[x] = max(top[x], logit[x]);
+            made.weight[k][x] = Logit::get(logit[x]);
+            top[x] = k == 0 ? made.weight[0][x] : max(top[x], made.weight[k][x]);
         }
     }
     for (ptrdiff_t x = 0; x < n; ++x) total[x] = 0.0f;
@@ -582,7 +776,7 @@ MDENOISE_INLINE void kernels_of(ptrdiff_t n, const float* __restrict logits, ptr
             total[x] += e;
         }
     }
-    window_sums<1>(n, made.weight, confidence, 0, tap_offset, &made.sum);
+    window_sums<1>(n, made.weight, confidence, 0, tap_offset, made.sum);
     for (ptrdiff_t x = 0; x < n; ++x) {
         const bool enough = made.sum[x] > kMinDenominator * total[x];
         made.valid[x] = made.share[x] = enough ? 1.0f : 0.0f;
@@ -590,13 +784,16 @@ MDENOISE_INLINE void kernels_of(ptrdiff_t n, const float* __restrict logits, ptr
         made.sum_inverse[x] = 1.0f / made.sum[x];
     }
 }
+#endif
 
-void kernels(ptrdiff_t n, const float* logits, ptrdiff_t logit_stride, const float* confidence,
-             const ptrdiff_t* tap_offset, Kernels& made) {
-    if (n == kBlock)  // a constant width lets the compiler drop every remainder loop
-        kernels_of(kBlock, logits, logit_stride, confidence, tap_offset, made);
+void kernels(ptrdiff_t n, const float* logits, ptrdiff_t logit_stride, Part part, const float* confidence,
+             const ptrdiff_t* tap_offset, Soon soon, Kernels& made) {
+    if (part == Part::low)
+        kernels_of<Low>(n, logits, logit_stride, confidence, tap_offset, soon, made);
+    else if (part == Part::high)
+        kernels_of<High>(n, logits, logit_stride, confidence, tap_offset, soon, made);
     else
-        kernels_of(n, logits, logit_stride, confidence, tap_offset, made);
+        kernels_of<Whole>(n, logits, logit_stride, confidence, tap_offset, soon, made);
 }
 
 void shares(ptrdiff_t n, const float* __restrict logit, const float* __restrict coarse_valid, Kernels& __restrict made) {
@@ -610,38 +807,45 @@ void shares(ptrdiff_t n, const float* __restrict logit, const float* __restrict 
     }
 }
 
-template <int planes>
-MDENOISE_INLINE void gather_planes(ptrdiff_t n, const Kernels& made, const float* plane, ptrdiff_t plane_stride,
-                                   const ptrdiff_t* tap_offset, const float* coarse, ptrdiff_t coarse_stride, float* out,
-                                   ptrdiff_t out_stride) {
-    alignas(64) float sums[planes][kBlock];
-    window_sums<planes>(n, made.weight, plane, plane_stride, tap_offset, sums);
-    for (int p = 0; p < planes; ++p) {
-        const float* __restrict sum = sums[p];
-        float* __restrict to = out + p * out_stride;
-        if (!coarse) {
-            for (ptrdiff_t x = 0; x < n; ++x)
-                to[x] = made.share[x] * quotient(sum[x], made.sum[x], made.sum_inverse[x]);
-            continue;
-        }
-        const float* __restrict from = coarse + p * coarse_stride;
-        for (ptrdiff_t x = 0; x < n; ++x) {
-            const float fine = quotient(sum[x], made.sum[x], made.sum_inverse[x]);
-            const float u = quotient(from[x], made.coarse[x], made.coarse_inverse[x]);
-            // Not u + share * (fine - u): a dark pixel beside a bright one would get the rounding of the latter.
-            to[x] = (1.0f - made.share[x]) * u + made.share[x] * fine;
-        }
+void gather(ptrdiff_t n, const Kernels& made, const float* planes, ptrdiff_t plane_stride, const ptrdiff_t* tap_offset,
+            ptrdiff_t count, float* out) {
+    if (count == 3)
+        window_sums<3>(n, made.weight, planes, plane_stride, tap_offset, out);
+    else if (count == 2)
+        window_sums<2>(n, made.weight, planes, plane_stride, tap_offset, out);
+    else
+        window_sums<1>(n, made.weight, planes, plane_stride, tap_offset, out);
+}
+
+void gather_cells(ptrdiff_t n, const Kernels* made, const float* planes, ptrdiff_t plane_stride, const ptrdiff_t* offset,
+                  ptrdiff_t count, float* out) {
+    if (count == 3)
+        cell_sums<3>(n, made, planes, plane_stride, offset, out);
+    else if (count == 2)
+        cell_sums<2>(n, made, planes, plane_stride, offset, out);
+    else
+        cell_sums<1>(n, made, planes, plane_stride, offset, out);
+}
+
+void blend(ptrdiff_t n, const Kernels& made, const float* __restrict sum, const float* __restrict coarse,
+           float* __restrict out) {
+    if (!coarse) {
+        for (ptrdiff_t x = 0; x < n; ++x) out[x] = made.share[x] * quotient(sum[x], made.sum[x], made.sum_inverse[x]);
+        return;
+    }
+    for (ptrdiff_t x = 0; x < n; ++x) {
+        const float fine = quotient(sum[x], made.sum[x], made.sum_inverse[x]);
+        const float u = quotient(coarse[x], made.coarse[x], made.coarse_inverse[x]);
+        // Not u + share * (fine - u): a dark pixel beside a bright one would get the rounding of the latter.
+        out[x] = (1.0f - made.share[x]) * u + made.share[x] * fine;
     }
 }
 
-void gather(ptrdiff_t n, const Kernels& made, const float* planes, ptrdiff_t plane_stride, const ptrdiff_t* tap_offset,
-            ptrdiff_t count, const float* coarse, ptrdiff_t coarse_stride, float* out, ptrdiff_t out_stride) {
-    if (count == 3)
-        gather_planes<3>(n, made, planes, plane_stride, tap_offset, coarse, coarse_stride, out, out_stride);
-    else if (count == 2)
-        gather_planes<2>(n, made, planes, plane_stride, tap_offset, coarse, coarse_stride, out, out_stride);
-    else
-        gather_planes<1>(n, made, planes, plane_stride, tap_offset, coarse, coarse_stride, out, out_stride);
+void flag(ptrdiff_t n, const float* __restrict even, const float* __restrict odd, unsigned char* __restrict out) {
+    for (ptrdiff_t j = 0; j < n; ++j) {
+        const uint16_t both = uint16_t((even[j] > 0.0f ? 1 : 0) | (odd[j] > 0.0f ? 256 : 0));
+        std::memcpy(out + 2 * j, &both, sizeof both);
+    }
 }
 
 void upsample(ptrdiff_t n, const float* __restrict nearest, const float* __restrict next, float* __restrict even,
@@ -717,7 +921,8 @@ void outlier(ptrdiff_t n, const float* const* rows, float multiple, float floor,
 extern const Rows MDENOISE_JOIN(rows_, MDENOISE_ISA);
 const Rows MDENOISE_JOIN(rows_, MDENOISE_ISA) = {
     MDENOISE_TEXT(MDENOISE_ISA), load, load_pairs, quads, unpack, confide, divide, weigh, multiply, store, store_pairs, pack,
-    limit, sane, expose, demodulation, pool, kernels, shares, gather, upsample, interleave, outlier,
+    limit, sane, expose, demodulation, pool, kernels, shares, gather, gather_cells, blend, flag, upsample, interleave,
+    outlier,
 };
 
 }  // namespace mdenoise

@@ -14,6 +14,9 @@ constexpr ptrdiff_t kPacked = 128;  // channels that `pack` takes at most
 
 enum class Type { f32, f16, bf16, u8, u16 };
 
+// Of a word that holds a float, or a pair of bf16.
+enum class Part { whole, low, high };
+
 // mdenoise.guide defines them.
 struct Curve {
     float exposure, slope, most, scale, absurd;
@@ -30,6 +33,12 @@ struct Kernels {
     float coarse[kBlock], coarse_inverse[kBlock]; // validity of the coarser level, 1 where it is 0
 };
 
+// What is read next, so many bytes for each pixel that is worked on now. It may lie outside all memory.
+struct Soon {
+    const char* data;
+    ptrdiff_t pixel;
+};
+
 struct Rows {
     const char* isa;
 
@@ -42,8 +51,11 @@ struct Rows {
     // Four values, f32 or bf16, every `stride` bytes: value i of the j-th four to out[i][j].
     void (*quads)(ptrdiff_t n, const void* from, ptrdiff_t stride, Type type, float* const out[4]);
 
-    // n <= kBlock pixels of `channels` interleaved values, f32 or bf16: channel c goes to out[c * kBlock].
-    void (*unpack)(ptrdiff_t n, ptrdiff_t channels, const void* from, Type type, float* out);
+    // The first `channels` of `pitch` interleaved values of n <= kBlock pixels, f32 or bf16: channel c goes to
+    // out[c * kBlock]. Those of bf16 before `paired` stay in pairs, the first of two in the low half of a word:
+    // channels c and c + 1 go to out[c / 2 * kBlock].
+    void (*unpack)(ptrdiff_t n, ptrdiff_t channels, ptrdiff_t pitch, ptrdiff_t paired, const void* from, Type type,
+                   float* out);
 
     // c = trust * clip(logit / 6 + 1/2, 0, 1), 0 where `mask` (if not null) is 0; takes every second pixel of both.
     void (*confide)(ptrdiff_t n, const float* trust, const unsigned char* mask, const float* logit, float* c);
@@ -86,19 +98,30 @@ struct Rows {
     void (*pool)(ptrdiff_t n, ptrdiff_t step, const float* a, const float* b, const float* c, const float* d,
                  float* out);
 
-    // Kernels of n <= kBlock pixels of a level without a coarser one, tap k's logits at logits[k * logit_stride], and
-    // its confidence at confidence[tap_offset[k]].
-    void (*kernels)(ptrdiff_t n, const float* logits, ptrdiff_t logit_stride, const float* confidence,
-                    const ptrdiff_t* tap_offset, Kernels& made);
+    // Kernels of n <= kBlock pixels of a level without a coarser one, tap k's logits at logits[k * logit_stride], as
+    // float or as one half of a pair, and its confidence at confidence[tap_offset[k]]. Both are read up to 63 values
+    // beyond n.
+    void (*kernels)(ptrdiff_t n, const float* logits, ptrdiff_t logit_stride, Part part, const float* confidence,
+                    const ptrdiff_t* tap_offset, Soon soon, Kernels& made);
 
     // Then, of a level that has one: what share each of the two gets. `coarse_valid` is upsampled validity.
     void (*shares)(ptrdiff_t n, const float* logit, const float* coarse_valid, Kernels& made);
 
-    // Filters `count` planes, 1 to 3, and blends them over `coarse`, premultiplied by its validity, if not null.
-    // `planes` are read up to 63 values beyond n.
+    // Sums `count` planes, 1 to 3, by the kernels of n <= kBlock pixels: plane p to out[p * kBlock]. `planes` are read
+    // up to 63 values beyond n.
     void (*gather)(ptrdiff_t n, const Kernels& made, const float* planes, ptrdiff_t plane_stride,
-                   const ptrdiff_t* tap_offset, ptrdiff_t count, const float* coarse, ptrdiff_t coarse_stride, float* out,
-                   ptrdiff_t out_stride);
+                   const ptrdiff_t* tap_offset, ptrdiff_t count, float* out);
+
+    // The same of all four pixels of n cells, by made[2 * dy + dx]: to out[((2 * dy + dx) * 3 + p) * kBlock]. The 6x6
+    // pixels that their windows cover lie at offset[6 * row + column].
+    void (*gather_cells)(ptrdiff_t n, const Kernels* made, const float* planes, ptrdiff_t plane_stride,
+                         const ptrdiff_t* offset, ptrdiff_t count, float* out);
+
+    // What `gather` summed becomes the result, blended over `coarse`, premultiplied by its validity, if not null.
+    void (*blend)(ptrdiff_t n, const Kernels& made, const float* sum, const float* coarse, float* out);
+
+    // Whether each of n even and n odd pixels is above 0: 1 or 0 to out[2 * j] and out[2 * j + 1].
+    void (*flag)(ptrdiff_t n, const float* even, const float* odd, unsigned char* out);
 
     // Bilinear x2 of n coarse pixels (readable from -1 to n) into the even and the odd fine pixels.
     void (*upsample)(ptrdiff_t n, const float* nearest, const float* next, float* even, float* odd);
