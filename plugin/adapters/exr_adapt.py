@@ -171,7 +171,8 @@ def _add_alpha(frame: Frame, layer: Layer, layers: dict[str, np.ndarray], target
     name = layer.alpha if layer.alpha not in layers else f"{layer.alpha} (part {layer.part})"
     plane = frame.parts[layer.part].channels[layer.alpha]
     # An alpha that is the same everywhere stays so under any weights: leave its bits alone.
-    if plane.dtype != np.uint32 and plane.size and not (plane == plane.flat[0]).all():
+    same = (bool((rows == plane.flat[0]).all()) for rows in (plane[:1], plane))  # mostly the first row tells
+    if plane.dtype != np.uint32 and plane.size and not all(same):
         layers[name], targets[name] = plane, Target(layer.part, (layer.alpha,))
 
 
@@ -184,7 +185,8 @@ def _guide(frame: Frame, roles: Roles, role: str, layer: Layer | None, window: W
         if plane.ndim != 3 or plane.shape[2] != 3:
             raise UsageError(f"{role} layer {label(layer)} of {other.path} has {len(layer.channels)} channels, not 3")
         values = getattr(aov_values, role)(plane)
-        known = np.isfinite(values).any()
+        rows = (values[y : y + aov_values.ROWS] for y in range(0, len(values), aov_values.ROWS))
+        known = any(np.isfinite(some).any() for some in rows)  # mostly the first of them tell
     else:
         values = getattr(aov_values, role)(plane)
         known = not np.isnan(values).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ class Interrupted(BaseException):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `mdenoise` with these arguments (sys.argv without the program by default) and return its exit code."""
+    gc.set_threshold(100_000)  # what imports make stays: to look through it again and again takes time
     try:
         with _signals() as interrupted:
             from mdenoise.cli.app import run
