@@ -11,7 +11,7 @@ from typing import Any
 from mdenoise.errors import UsageError
 
 QUALITIES = ("fast", "balanced", "best")
-PRECISIONS = ("auto", "f32", "bf16", "fp16")
+PRECISIONS = ("auto", "f32", "bf16", "fp16", "int8")
 ENGINES = ("auto", "openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "onnxruntime_cuda")
 ENCODINGS = ("auto", "linear", "srgb")
 ALPHAS = ("denoise", "keep")
@@ -32,7 +32,8 @@ class Options:
     robustness   share of pixels hidden from the network at inference, 0..0.9, or "auto": by the image's noise.
     uncertainty  also predict how far the result may be off; four more predictions.
     temporal     frames to either side of a sequence that a result is joined with, by their motion vectors, 0..8.
-    prefilter    denoise albedo and normal first: for those that depth of field or motion blur made noisy.
+    prefilter    denoise albedo and normal first, by one more prediction; "auto" takes noise out of the albedo where it
+                 has some, at no such cost, and leaves clean ones as they are.
     layers       "beauty", "additive", "all" or names separated by commas.
     color, albedo, normal, depth, variance   LAYER or FILE[:LAYER]; None = found by name, "none" = do not use.
     tile_px      largest tile side, a multiple of 64 in 64..2048; by default engines of the CPU use tiles and bands of
@@ -50,7 +51,7 @@ class Options:
     luma: float = 1.0
     chroma: float = 1.0
     uncertainty: bool = False
-    prefilter: bool = False
+    prefilter: bool | str = "auto"
     temporal: int = 0
     model: str = "base"
     layers: str = "beauty"
@@ -91,6 +92,8 @@ class Options:
             raise UsageError("uncertainty needs a result: use a strength above 0")
         if self.robustness != "auto" and not (isinstance(self.robustness, int | float) and 0 <= self.robustness <= 0.9):
             raise UsageError(f"robustness {self.robustness!r} cannot be used: auto, or a number from 0 to 0.9")
+        if self.prefilter not in (True, False, "auto"):
+            raise UsageError(f"prefilter {self.prefilter!r} cannot be used: true, false or auto")
         if self.tile_px % 64 or not 64 <= self.tile_px <= 2048:
             raise UsageError(f"tile {self.tile_px} cannot be used: a multiple of 64 from 64 to 2048")
         if self.max_memory_mb is not None and self.max_memory_mb <= 0:

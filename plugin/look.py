@@ -10,6 +10,7 @@ from mdenoise import guide as g
 from mdenoise.config import Options
 from mdenoise.frame import Planes
 from mdenoise.masks import Pattern
+from mdenoise.render_noise import Measured
 from mdenoise.robustness import Curve
 
 ROWS = 256  # that are looked at together: masks of them all would grow with the image
@@ -21,6 +22,7 @@ class Look:
     """`groups` lists the layers that share one mask; `hidden_ratio` and `offset` are those of `masks.scattered`.
 
     hidden_px, curve  impulses and the map to the model's level of noise, of `robustness`; None = none.
+    noise             of a render, block by block; None = not measured.
     """
 
     exposure: float
@@ -37,6 +39,7 @@ class Look:
     pattern: Pattern | None = None
     hidden_px: np.ndarray | None = None
     curve: Curve | None = None
+    noise: Measured | None = None
     chroma: bool = False
     guide_channels: int = g.GUIDE_CHANNELS
 
@@ -55,12 +58,15 @@ def measure(planes: Planes, options: Options) -> Look:
     unknown = dict.fromkeys(planes.layers, 0)
     for band in rows:
         for name, layer in planes.layers.items():
-            unknown[name] += np.count_nonzero(~g.trusted_px(layer[band]))
+            trusted = g.trusted_px(layer[band])
+            unknown[name] += trusted.size - np.count_nonzero(trusted)
     size = planes.color.shape[0] * planes.color.shape[1]
     left_out = tuple(n for n, count in unknown.items() if n != first and count > LEAVES_GROUP * size)
     joint = tuple(n for n in planes.layers if n not in left_out)
     distrusted_px = 0
-    for band in rows:
+    # Mostly there is nothing to find: then all that is read in these rows is known already.
+    known = not any(unknown[name] for name in joint) and same_memory(planes.color, planes.layers[first])
+    for band in () if known else rows:
         distrusted = ~g.trusted_px(planes.color[band])
         for name in joint:
             if unknown[name]:
@@ -83,3 +89,10 @@ def measure(planes: Planes, options: Options) -> Look:
         columns,
         start,
     )
+
+
+def same_memory(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays are the same values at the same place."""
+    if (one.shape, one.strides, one.dtype) != (other.shape, other.strides, other.dtype):
+        return False
+    return one.__array_interface__["data"] == other.__array_interface__["data"]

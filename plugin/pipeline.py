@@ -7,21 +7,23 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mdenoise import columns, predict, tiles
+from mdenoise import columns, predict, render_noise, tiles
 from mdenoise.adapters import adapter_for
 from mdenoise.config import Options
 from mdenoise.engines import Engine
 from mdenoise.errors import Cancelled, InputError
 from mdenoise.frame import Filtered, Frame, Planes
 from mdenoise.guide import ABSURD
+from mdenoise.joining import Still
 from mdenoise.memory import largest_area
 from mdenoise.models import ModelCard
 from mdenoise.motion import find_motion
-from mdenoise.prefilter import prefiltered
-from mdenoise.temporal import Shot, Still, Window
+from mdenoise.prefilter import prefiltered, steadied
+from mdenoise.temporal import Shot, Window
 
 # Context beyond the pixels a tile delivers. On flat noise single pixels differ from the untiled image by up to 9 % of
 # the mean with 64 px, 2 % with 128 and 1e-7 with 160: windows lie on the same grid in every tile.
@@ -130,10 +132,13 @@ def denoise_planes(
     """Filter every layer of `planes` by weights predicted from its guide; each keeps its shape and type."""
     if options.strength == 0.0:
         return Filtered({name: layer.copy() for name, layer in planes.layers.items()})
-    if options.prefilter:
-        plain = replace(options, prefilter=False, strength=1.0, uncertainty=False, quality="balanced")
+    said: tuple[str, ...] = ()
+    if options.prefilter == "auto":
+        planes, said = steadied(planes)
+    elif options.prefilter:
+        plain = replace(options, prefilter=False, strength=1.0, uncertainty=False, quality="balanced", robustness=0.0)
         planes = prefiltered(planes, lambda aux: denoise_planes(aux, engine, card, plain, cancel=cancel))
-    work = predict.plan(planes, card, options)
+    work = predict.plan(planes, card, options, clean_aux=not said)
     look = work.look
     height, width = planes.color.shape[:2]
     most_px = largest_area(options, engine, work)
@@ -157,7 +162,7 @@ def denoise_planes(
         if cancel is not None and cancel():
             raise Cancelled("stopped before the end; nothing was written")
 
-    def counted(parts: Iterable[tuple[np.ndarray, int]]) -> Iterator[np.ndarray]:
+    def counted(parts: Iterable[tuple[Any, int]]) -> Iterator[Any]:
         check()
         for result, nearest in parts:
             counts["nearest"] += nearest
@@ -173,17 +178,25 @@ def denoise_planes(
         if unsure is not None:
             unsure[place] = block[..., -1]
 
-    if len(plan) == 1 and options.strength == 1.0 and predict.direct(work, engine):
+    straight = options.strength == 1.0 and predict.direct(work, engine)
+    if straight and len(plan) == 1:
         (place,) = plan.row(0)
         check()
         counts["nearest"] = predict.filter_image(work, place, engine, outputs)
         check()
         if progress is not None:
             progress(1.0)
+    elif straight and in_bands and len(plan.xs) == 1:
+        (place,) = plan.columns()
+        found = columns.filter_column(work, place, engine, plan.cuts, outputs)
+        for _ in counted((None, nearest) for nearest in found):
+            pass
     elif in_bands:
         tiles.run_bands(plan, lambda place: counted(columns.denoise_column(work, place, engine, plan.cuts)), emit)
     else:
         tiles.run(plan, lambda place: next(counted(predict.predict_tile(work, p, engine) for p in (place,))), emit)
+    if look.noise is not None:
+        render_noise.weigh(look.noise, planes, look.exposure, outputs, options.strength)
     return Filtered(
         outputs,
         counts["nearest"],
@@ -192,7 +205,7 @@ def denoise_planes(
         look.demodulated,
         look.exposure,
         unsure,
-        work.notes,
+        (*said, *work.notes),
     )
 
 

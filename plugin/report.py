@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mdenoise import filter, guide, noise
+from mdenoise import filter, guide, noise, prefilter
 from mdenoise.adapters import adapter_for
 from mdenoise.config import Options
 from mdenoise.errors import InputError, UsageError
@@ -42,6 +42,7 @@ def noise_of(planes: Planes) -> dict[str, float]:
     noise_correlation  of neighbouring pixels; 0 is independent.
     distrusted_px  pixels of the colour that are not finite: filled from around them.
     outlier_px   fireflies of renders: pixels whose pull on others is bounded.
+    albedo_noisy  share of the albedo's pixels that are noisy, by a sample; only where there is one.
     Of photographs also what `--robustness auto` goes by.
     """
     distrusted = int(np.count_nonzero(~guide.trusted_px(planes.color)))
@@ -64,7 +65,7 @@ def noise_of(planes: Planes) -> dict[str, float]:
         "noise_correlation": noise.render_correlation(guide.transfer(exposed)),
         "distrusted_px": distrusted,
         "outlier_px": int(np.count_nonzero(filter.outlier_weight(guide.brightness(exposed)) < 1)),
-    }
+    } | ({} if planes.albedo is None else {"albedo_noisy": prefilter.noisy_share(planes.albedo)})
 
 
 def lines(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -102,5 +103,7 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
                 f", {image['outlier_px']} px so bright that their pull is bounded" if "outlier_px" in image else ""
             )
             yield f"    {image['distrusted_px']} px not finite{bounded}"
+        if image.get("albedo_noisy", 0) >= prefilter.NOISY_SHARE:
+            yield f"    albedo noisy in {image['albedo_noisy']:.0%} of the pixels: steadied unless --no-prefilter"
     if "error" in facts:
         yield f"  {facts['error']}"

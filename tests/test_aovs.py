@@ -13,7 +13,6 @@ from mdenoise.adapters.layers import label
 from mdenoise.config import Options
 from mdenoise.errors import InputError, UsageError
 from mdenoise.frame import Filtered
-from mdenoise.training import lobes
 
 from .exr_files import CASES, HEIGHT, WIDTH, rgb, scene, write_case, write_exr, write_parts
 
@@ -142,21 +141,6 @@ def test_where_layers_did_not_sum_before_they_are_not_made_to(tmp_path):
     results = {name: plane.astype(np.float32) for name, plane in job.planes.layers.items()}
     restored = exr.restore(frame, [job], [Filtered(results)], {}).parts[0].channels
     assert np.allclose(restored["specular_direct.R"], specular[..., 0], rtol=1e-5)
-
-
-def test_what_lobes_gain_is_measured(tmp_path):
-    rng = np.random.default_rng(5)
-    files = []
-    for name, noise in (("noisy", rng.gamma(2, 0.5, (64, 64, 1))), ("clean", np.ones((64, 64, 1)))):
-        light = (0.3 * noise * np.ones(3)).astype(np.float32)
-        layers = {"": 1.5 * light, "diffuse_direct": light, "specular_direct": 0.5 * light, "albedo": 0 * light + 0.5}
-        channels = {name: plane for layer, data in layers.items() for name, plane in rgb(data, layer).items()}
-        files.append(write_exr(tmp_path / f"{name}.exr", channels))
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lobes.run(*files).splitlines()]
-    assert [line[0] for line in lines[2:]] == ["RGB", "diffuse_direct", "specular_direct", "mean gain of the AOVs"]
-    assert all(float(line[2]) > float(line[1]) + 5 for line in lines[2:-1]) and float(lines[-1][2]) > 5
-    with pytest.raises(InputError, match="no lobes"):
-        lobes.run(write_exr(tmp_path / "none.exr", rgb(DATA["beauty"])), files[1])
 
 
 def test_all_takes_colour_layers_and_leaves_data(tmp_path):

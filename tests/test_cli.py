@@ -15,6 +15,8 @@ import pytest
 
 from mdenoise.cli import console, main
 
+from .processes import holding, program, wait_for
+
 COMMAND = [sys.executable, "-m", "mdenoise"]
 
 
@@ -493,19 +495,14 @@ def test_info_as_json_measures_the_noise(mdenoise, here):
 # --- interruption and full disks
 
 
-def start(*arguments, **more):
-    # A test run in the background of a shell passes "ignore SIGINT" on to its children.
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        **more,
-    )
+def start(*arguments, code=None):
+    """The command, or one whose workers run `code` before."""
+    python = COMMAND if code is None else [sys.executable, *program(code)]
+    return subprocess.Popen([*python, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def sequence(folder, frames=40, size=192):
-    """Frames that take long enough to be caught at work: one real file and links to it."""
+    """One real file and links to it."""
     first = render(folder / "shot.0001.exr", size)
     for frame in range(2, frames + 1):
         os.link(first, folder / f"shot.{frame:04d}.exr")
@@ -518,11 +515,10 @@ def whole(path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_leaves_no_partial_file(here, number):
     sequence(here)
-    process = start("shot.####.exr", "-o", "out/", "-q")
+    process = start("shot.####.exr", "-o", "out/", "-q", code=holding("shot.0040.exr"))
     assert process.stdout.readline() == b"out/shot.0001.exr\n"
-    time.sleep(0.02)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err == b"mdenoise: interrupted\n"
     done = sorted((here / "out").iterdir())
@@ -532,22 +528,25 @@ def test_interrupt_leaves_no_partial_file(here, number):
 
 def wait_until_guarded(process):
     """Until the program answers signals itself: SIGTERM is listed as caught. Before, it is Python that starts."""
-    while not int(Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:")[1].split()[0], 16) >> 14 & 1:
+
+    def is_guarded():
         assert process.poll() is None
-        time.sleep(0.001)
+        return int(Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:")[1].split()[0], 16) >> 14 & 1
+
+    wait_for(is_guarded)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.6])
 def test_interrupt_is_quiet_from_the_first_import_on(here, delay):
-    sequence(here, frames=200)
+    sequence(here, frames=600)
     process = start("shot.####.exr", "-o", "out/", "-q")
     wait_until_guarded(process)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     time.sleep(delay / 10)
     process.send_signal(signal.SIGINT)  # an impatient second one does not cut the clean-up short
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (130, b"mdenoise: interrupted\n")
     assert not [path for path in here.rglob(".*")]
 
@@ -559,7 +558,7 @@ def test_kill_leaves_nothing_under_a_final_name_that_is_not_whole(here):
         process.stdout.readline()
         time.sleep(delay)
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     finals = [path for path in (here / "out").iterdir() if not path.name.startswith(".")]
     assert finals and all(whole(path) for path in finals)
 
@@ -570,7 +569,7 @@ def test_reader_of_stdout_may_leave(here):
     process.stdout.close()
     with process.stderr as stream:
         err = stream.read()
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=120) == 1
     assert b"Traceback" not in err and b"Exception ignored" not in err
 
 
@@ -621,7 +620,7 @@ def on_terminal(*arguments, **environment):
             break
         shown += piece
     os.close(leader)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     return process.returncode, out, shown
 
 

@@ -87,9 +87,9 @@ USES_PUBLIC = {
     f"mdenoise.training.{name}"
     for name in ("gate", "render_evaluate", "photos", "compare", "uncertainty", "render_ablation", "sensor_sets")
 }
-USES_PUBLIC |= {"mdenoise.training.budget", "mdenoise.exporters.parity"}
+USES_PUBLIC |= {"mdenoise.training.budget", "mdenoise.training.additive", "mdenoise.exporters.parity"}
 READS_FILES = {
-    f"mdenoise.training.{name}" for name in ("pairing", "raw_evaluate", "lobes", "sensor_sets")
+    f"mdenoise.training.{name}" for name in ("pairing", "raw_evaluate", "sensor_sets")
 }  # as the product does
 
 

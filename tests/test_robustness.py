@@ -46,7 +46,7 @@ def test_shipped_overlap_shows_no_seam_on_a_flat_noisy_frame(monkeypatch):
     plan = tiles.plan(192, 1600, tile_px=1216)
     assert len(plan) > 1
     less = mdenoise.Denoiser(precision="f32", tile_px=1216, overlap_px=0)(image)
-    assert np.abs(less - whole).max() > 1e-2 * whole.mean()  # the cuts are really there
+    assert np.abs(less - whole).max() > 2 * np.abs(parts - whole).max()  # the cuts are really there
     assert np.abs(parts - whole).max() < 1e-2 * whole.mean()
     # Steps across the cuts are no larger than steps anywhere else.
     step = np.abs(np.diff(parts.mean(axis=2), axis=1)).mean(axis=0)

@@ -41,6 +41,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="only these")
     command.add_argument("--json", type=Path, metavar="FILE", help="write every number here")
     command.add_argument("--sheets", "--save-images", type=Path, metavar="DIR", help="write one contact sheet a scene")
+    command.add_argument("--no-peers", action="store_true", help="mdenoise alone, which is five times as fast")
     command.add_argument(
         "--blender-python", type=Path, metavar="FILE", help="a Python with bpy 5.0: adds Blender's compositor as a peer"
     )
@@ -51,8 +52,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The subcommand `renders`."""
-    peers = oidn.methods()
-    if not peers:
+    peers = {} if args.no_peers else oidn.methods()
+    if not peers and not args.no_peers:
         print('OIDN columns left out: pyoidn is not installed (pip install "mdenoise[eval]")')
     with ExitStack() as stack:
         if args.blender_python:

@@ -4,7 +4,7 @@ The filter is linear in the layers, so light groups, filtered by the same weight
 every sum that they had. Lobes are divided each as suits it: specular ones and the like not at all; and Cycles stores
 light apart from surface colour, beauty = sum of Col * (Dir + Ind) + Emit + Env + ..., where the light itself is
 filtered. Such a set is scaled at each pixel to the beauty's result afterwards, which differs little from its sum:
-measured 0.2 dB better for lobes, 1.3 to 1.7 dB for Cycles' light (`python -m mdenoise.training.lobes`).
+measured 0.2 dB better for lobes, 1.3 to 1.7 dB for Cycles' light (`evaluate additive` prints each).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def _option(flag: str, name: str, type_: Any, help_: str, metavar: str | None = 
 
 
 def _flag(flag: str, name: str, help_: str) -> Callable[..., Any]:
-    return click.option(flag, name, is_flag=True, default=None, help=help_, envvar=f"MDENOISE_{flag[2:].upper()}")
+    return click.option(flag, name, is_flag=True, default=None, help=help_, envvar=f"MDENOISE_{name.upper()}")
 
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -53,7 +53,11 @@ _PIXELS = (
     ),
     _flag("--uncertainty", "uncertainty", "Add a layer: how far the result may be off; 4 more predictions."),
     _option("--temporal", "temporal", int, "Sequences: join N frames to either side, by motion vectors [0].", "N"),
-    _flag("--prefilter", "prefilter", "Denoise albedo and normal first, where they are noisy."),
+    _flag(
+        "--prefilter/--no-prefilter",
+        "prefilter",
+        "Denoise albedo and normal first: always, or never [the albedo, where it is noisy].",
+    ),
     _option(
         "--layers",
         "layers",
