@@ -40,7 +40,12 @@ class Limit:
 
 
 # Some ten times what the shipped networks show, rounding being what it is: a wrong tap costs far more.
-LIMITS = {"f32": Limit(2e-5, 1e-6, 1e-3), "fp16": Limit(4e-3, 3e-4, 2e-2), "bf16": Limit(5e-2, 3e-3, 5e-2)}
+LIMITS = {
+    "f32": Limit(2e-5, 1e-6, 1e-3),
+    "fp16": Limit(4e-3, 3e-4, 2e-2),
+    "bf16": Limit(5e-2, 3e-3, 5e-2),
+    "int8": Limit(2e-1, 2e-2, 2.5e-1),
+}
 
 
 class TorchEngine:
@@ -137,12 +142,16 @@ def measure(net: KernelNet, model: Path) -> list[Row]:
     """Rows for every graph of a model, engine, precision and problem. Raises EngineError without onnxruntime where a
     graph needs it."""
     card = load_card(str(model))
-    runs = list(runs_of(card))
+    return differences(card, TorchEngine(net), list(runs_of(card)))
+
+
+def differences(card: ModelCard, reference: Engine, runs: Sequence[Run]) -> list[Row]:
+    """Rows for every run and problem, compared with another engine."""
     rows = []
     for problem in problems(card.guide_channels):
-        reference = _filter(problem, card.chroma, TorchEngine(net))
+        wanted = _filter(problem, card.chroma, reference)
         for run in runs:
-            rows.append(_row(problem, reference, _filter(problem, card.chroma, run.engine), run))
+            rows.append(_row(problem, wanted, _filter(problem, card.chroma, run.engine), run))
     return rows
 
 
@@ -167,8 +176,8 @@ def compare(net: KernelNet, model: Path) -> list[str]:
 
 def runs_of(card: ModelCard) -> Iterator[Run]:
     """Every graph of a model in every engine that can run it on this CPU. Raises EngineError, see `measure`."""
-    for precision in ("f32", "bf16"):
-        with suppress(EngineError):  # this CPU has no bf16
+    for precision in ("f32", "bf16", "int8"):
+        with suppress(EngineError):  # this CPU has no bf16, or the card no ranges
             yield Run("predict", "openvino", precision, OpenVinoEngine(card, precision))
     try:
         yield Run("predict", "onnxruntime", "f32", OnnxRuntimeEngine(card))

@@ -25,7 +25,7 @@ def largest_area(options: Options, engine: Engine, work: Work) -> float:
     if options.max_memory_mb is None:
         return math.inf
     compiled = getattr(engine, "packed", None) is not None and all(map(compiled_reads, work.passes))
-    each = BYTES_PX[compiled, "f32" if engine.precision == "f32" else "bf16"]
+    each = BYTES_PX[compiled, "f32" if engine.precision in ("f32", "int8") else "bf16"]
     each += 8 * work.channels  # the results of a band, and the mean over passes
     room = (options.max_memory_mb - START_MB) * 2**20 / each
     if room < LEAST_PX:

@@ -21,6 +21,7 @@ class ModelCard:
     reach_px   the largest distance at which an input changes an output.
     chroma     the graph has a second kernel set, for the colour differences of encoded images.
     graphs     hash by name of the further files beside it: "fused.fp16" of base.onnx is base.fused.fp16.onnx.
+    int8       lowest and highest input of every layer that may be computed in 8 bits, by its name; {} = none may.
     sigma      the one level of Gaussian noise, of 255, that the network was trained on; 0 = blind, made for any.
     robustness   which measures `--robustness auto` may take for this network, by name; {} = impulses and level
                (phase grids only where a card asks for them).
@@ -39,6 +40,7 @@ class ModelCard:
     licence: str
     chroma: bool = False
     graphs: dict[str, str] = field(default_factory=dict)
+    int8: dict[str, tuple[float, float]] = field(default_factory=dict)
     sigma: float = 0.0
     robustness: dict[str, bool] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)

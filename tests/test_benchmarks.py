@@ -114,7 +114,7 @@ def test_parity_of_files_that_were_left_out(tmp_path):
         ["predict", "onnxruntime"], ["predict fp16", "onnxruntime"],
         ["fused", "onnxruntime"], ["fused.fp16", "onnxruntime"],
     ]  # fmt: skip
-    assert most < parity.LOST_DB
+    assert most <= 1
     with torch.no_grad():
         net.head1.bias[7] += 3.0
     found = parity.scores([replace(frame, **planes)], parity.parity.TorchEngine(net), full)

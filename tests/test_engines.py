@@ -168,3 +168,28 @@ def test_warmup(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("mdenoise: openvino (") and lines[2].startswith("mdenoise: second frame of 70x50")
     assert main(["warmup", "--size", "70"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("capable", "rounded", "machine", "usual"),
+    [
+        ("FP32 INT8 BF16 FP16", True, "x86_64", "bf16"),  # AMX
+        ("FP32 INT8 BF16", True, "x86_64", "int8"),  # AVX-512 with bf16
+        ("FP32 INT8 BF16", False, "x86_64", "bf16"),
+        ("FP32 INT8", True, "AMD64", "int8"),
+        ("FP32 INT8", False, "AMD64", "f32"),
+        ("FP32 INT8 FP16", True, "arm64", "f32"),
+        ("FP32 INT8 BF16 FP16", True, "aarch64", "bf16"),
+    ],
+)
+def test_the_usual_precision_is_the_fastest(capable, rounded, machine, usual):
+    from mdenoise.engines.openvino import usual_precision
+
+    assert usual_precision(capable.split(), rounded, machine) == usual
+
+
+def test_the_shipped_model_has_ranges_for_eight_bits():
+    """`mdenoise export` writes a card without them: python -m mdenoise.exporters.int8 follows."""
+    assert len(models.load_card().int8) > 20
+    options = Options(device="cpu", engine="openvino", precision="int8")
+    assert open_engine(models.load_card(), options).precision == "int8"

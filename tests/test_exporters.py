@@ -1,6 +1,7 @@
 """Exported graphs: the same numbers as torch and the native filter, in every precision, and refused when not."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from mdenoise import models  # noqa: E402
 from mdenoise.cli import main  # noqa: E402
-from mdenoise.errors import ModelError, UsageError  # noqa: E402
-from mdenoise.exporters import card, fp16, fused, parity  # noqa: E402
+from mdenoise.engines import LEVELS  # noqa: E402
+from mdenoise.engines.openvino import OpenVinoEngine  # noqa: E402
+from mdenoise.errors import EngineError, ModelError, UsageError  # noqa: E402
+from mdenoise.exporters import card, fp16, fused, int8, parity  # noqa: E402
 from mdenoise.exporters import onnx as exporter  # noqa: E402
 from mdenoise.filter import apply_filter  # noqa: E402
 from mdenoise.training.model import KernelNet, ModelConfig  # noqa: E402
@@ -208,3 +211,80 @@ def test_the_filter_of_the_graph_is_that_of_training():
     out, valid = fused.filter_planes(layers, trust, first)
     torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-6)
     assert torch.equal(valid, wanted_valid)
+
+
+# --- eight bits ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    """The path of a small model that was measured on one render; ten more files have another scene's place."""
+    folder = tmp_path_factory.mktemp("int8")
+    path = folder / "small.onnx"
+    net = tiny(seed=3, chroma=True)
+    exporter.export(net, path)
+    card.write_card(net, path, {})
+    (folder / "renders").mkdir()
+    for i in range(10):
+        (folder / "renders" / f"1-{i:05d}.npz").touch()
+    rng, spp, side = np.random.default_rng(1), (1, 1, 2, 4, 8, 16), 128
+    references = rng.random((1, 3, side // 8, side // 8)).repeat(8, 2).repeat(8, 3).astype(np.float16)
+    np.savez(
+        folder / "renders" / "1-00010.npz",
+        facts=np.array(json.dumps({"runs": spp, "reference_error": [0.0]})),
+        references=references,
+        runs=(references[:, None] * rng.gamma(1.0, 1.0, (1, 6, 3, side, side))).astype(np.float16),
+        albedo=rng.integers(0, 255, (7, 3, side, side), np.uint8),
+        normal=rng.integers(-127, 127, (7, 3, side, side), np.int8),
+        depth=np.full((7, 1, side, side), 2.0, np.float16),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8, "BATCHES", 6)
+        int8.main(["--model", str(path), "--renders", str(folder / "renders")])
+    return path
+
+
+def test_ranges_are_of_every_layer_but_the_last_ones(eight):
+    loaded = models.load_card(str(eight))
+    names = [name for name in loaded.int8 if "Conv" in name]
+    assert "/net/stem/Conv" in names and "/net/blocks.1/qkv/MatMul" in loaded.int8
+    assert not [name for name in loaded.int8 if "head" in name or "chroma" in name]
+    assert loaded.int8["/net/enc0/enc0.0/b/Conv"][0] == 0.0  # nothing is negative behind a ReLU
+    assert loaded.int8["/net/stem/Conv"][0] < 0.0 < loaded.int8["/net/stem/Conv"][1]
+    assert {(row.engine, row.precision) for row in int8.check(loaded)} == {("openvino", "int8")}
+
+
+def test_eight_bits_are_used_and_too_narrow_ranges_refused(eight):
+    loaded = models.load_card(str(eight))
+    guide = np.random.default_rng(0).random((1, loaded.guide_channels, 64, 64), np.float32)
+    exact, rounded = (OpenVinoEngine(loaded, precision).predict(guide)[0].copy() for precision in ("f32", "int8"))
+    assert 1e-4 < np.abs(exact - rounded).max() / np.abs(exact).max() < 0.2
+    shipped = models.load_card("base")  # an untrained network gives almost the same weights whatever it sees
+    narrow = {name: (low / 50, high / 50) for name, (low, high) in shipped.int8.items()}
+    with pytest.raises(ModelError, match="differs from torch"):
+        int8.check(replace(shipped, int8=narrow))
+    with pytest.raises(EngineError, match="a range for /net/none, its graph no such layer"):
+        OpenVinoEngine(replace(loaded, int8={"/net/none": (0.0, 1.0)}), "int8").predict(guide)
+    with pytest.raises(EngineError, match="has no ranges for it"):
+        OpenVinoEngine(replace(loaded, int8={}), "int8")
+
+
+def test_eight_bits_in_bands(eight):
+    """A sum that a band adds up in another order can be rounded to the next of 256 steps: no more than that."""
+    loaded = models.load_card(str(eight))
+    engine = OpenVinoEngine(loaded, "int8")
+    shape = (1, 128, 32, 4 * loaded.guide_channels)
+    guide = np.random.default_rng(0).random(shape, np.float32)
+    if engine.packed is None:
+        pytest.skip("installed without the compiled filter")
+    whole = [level.copy() for level in engine.predict_packed(guide)]
+    spans = [(0, 128), (96, 256)]
+    network = engine.bands(shape, spans)
+    for number, (first, end) in enumerate(spans):
+        top, bottom = network.guide_rows(number)
+        found = network.predict(number, guide[:, top // 2 : bottom // 2])
+        for level, rows in zip(found, whole, strict=True):
+            unit = 256 // rows.shape[2]
+            difference = np.abs(level - rows[:, :, first // unit : end // unit])
+            assert difference.max() < 0.05 * np.abs(rows).max() and np.median(difference) < 1e-5
+    assert len(whole) == len(LEVELS)
