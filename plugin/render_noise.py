@@ -25,9 +25,11 @@ SILENT = 2e-4  # deviations below are those of a sky or of black: no noise to be
 LITTLE, TEXTURED_LITTLE = 0.01, 0.03  # deviations, white is 1, below which the network is told
 TOLD = 1.5  # times the measured deviation, as noise is uneven; less lets through what lies above the middle
 WEIGHED = 1.5  # times the noise: with 1.0 what is measured too low by chance brings noise back
+TEXTURED_WEIGHED = 1.2  # of frames with fine texture, where more is lost by smearing than by noise
 # Agreement of second differences two pixels apart, 1/6 for white noise. A quarter of the blocks has more than 0.06, or
 # 0.01 at most if a filter spread the noise. The mean of frames without fine texture is 0.095 and more.
 INDEPENDENT, TEXTURED = 0.02, 0.085
+GAUSSIAN_MIDDLE = 0.6745  # half of the values of a normal distribution are within so many deviations
 ROWS = 64  # that are weighed together
 
 
@@ -85,7 +87,9 @@ def measure(planes: Planes, exposure: float, depth_median: float | None, clean_a
         return None
     deviation = np.sqrt(variance[noisy])
     textured = bool(np.average(agreed, weights=deviation) < TEXTURED)
-    if not (clean_aux or textured):
+    if textured:  # a few pixels on print, lamps and blades would pass for noise of the whole block
+        variance = (np.median(np.abs(rest), axis=(2, 3)) / GAUSSIAN_MIDDLE) ** 2
+    elif not clean_aux:
         variance = (whole * whole).mean(axis=(2, 3))
     return Measured(rows, cols, np.where(known, variance, np.inf), float(np.median(deviation)), textured)
 
@@ -181,7 +185,8 @@ def kept_share(
             filtered = noisy + (filtered - noisy) / np.float32(strength)
     taken = smooth(((light(noisy, exposure)[0] - light(filtered, exposure)[0]) ** 2).mean(axis=(2, 3)))
     noise = smooth(found.variance)
-    share = 1 - WEIGHED * np.divide(noise, taken, out=np.ones_like(taken), where=taken > 0)
+    weight = np.float32(TEXTURED_WEIGHED if found.textured else WEIGHED)
+    share = 1 - weight * np.divide(noise, taken, out=np.ones_like(taken), where=taken > 0)
     return np.clip(share, 0, 1).astype(np.float32)
 
 
