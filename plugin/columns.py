@@ -12,7 +12,7 @@ import numpy as np
 
 from mdenoise import tiles
 from mdenoise.engines import Engine
-from mdenoise.predict import Pass, Work, compiled_reads, filter_group, seen_group
+from mdenoise.predict import Pass, Work, added, compiled_reads, filter_group, seen_group
 from mdenoise.tile_guide import packed_guide
 
 FILTER_PX = 48  # so far a filtered pixel depends on logits, confidence and layers: 38, in steps of the filter
@@ -64,12 +64,8 @@ def denoise_column(
         for one, groups in zip(work.passes, passes, strict=True):
             result = np.zeros((spans[i][1] - spans[i][0], place.width, work.look.channels), np.float32)
             nearest = sum(group.filter(i, result) for group in groups)
-            if one.weight != 1.0:
-                result *= np.float32(one.weight)
-            total = result if total is None else total + result
-        if len(passes) > 1:
-            total /= np.float32(sum(one.weight for one in work.passes))
-        yield total[top - spans[i][0] : end - spans[i][0]], nearest
+            total = added(total, result, one.weight)
+        yield work.mean(total)[top - spans[i][0] : end - spans[i][0]], nearest
     for group in (group for groups in passes for group in groups):
         group.close()
 

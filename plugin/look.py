@@ -43,6 +43,11 @@ class Look:
     chroma: bool = False
     guide_channels: int = g.GUIDE_CHANNELS
 
+    @property
+    def told(self) -> float | None:
+        """What the network's variance plane holds of the measured noise; None = nothing."""
+        return None if self.noise is None else self.noise.told()
+
 
 def measure(planes: Planes, options: Options) -> Look:
     linear = planes.encoding == "linear"

@@ -56,6 +56,10 @@ class Work:
         """Of the result: those of all layers, and the uncertainty when there are probes."""
         return self.look.channels + bool(self.probes)
 
+    def mean(self, total: np.ndarray) -> np.ndarray:
+        """Of a sum that `added` made of all passes."""
+        return total if len(self.passes) == 1 else total / np.float32(sum(one.weight for one in self.passes))
+
 
 def plan(planes: Planes, card: ModelCard, options: Options, *, clean_aux: bool = True) -> Work:
     """Everything that is decided once per image. Auxiliary planes that are not `clean_aux` share the colour's noise."""
@@ -98,6 +102,12 @@ def with_look(one: Pass, **changes: object) -> Pass:
     return replace(one, look=replace(one.look, **changes))
 
 
+def added(total: np.ndarray | None, result: np.ndarray, weight: float) -> np.ndarray:
+    """The sum over passes so far, None at first, and a further result by its weight; `Work.mean` divides it."""
+    weighted = result if weight == 1.0 else np.float32(weight) * result
+    return weighted if total is None else total + weighted
+
+
 def predict_tile(work: Work, place: tiles.Tile, engine: Engine) -> tuple[np.ndarray, int]:
     """One tile: (height, width, `work.channels`) float32, the mean over all passes and their uncertainty last; and how
     many pixels took the nearest valid value."""
@@ -105,11 +115,10 @@ def predict_tile(work: Work, place: tiles.Tile, engine: Engine) -> tuple[np.ndar
     total, looks, nearest = None, [], 0
     for one in work.passes:
         result, nearest = filter_tile(one, place, engine)
-        weighted = result if one.weight == 1.0 else np.float32(one.weight) * result
-        total = weighted if total is None else total + weighted
+        total = added(total, result, one.weight)
         if work.probes:
             looks.append(result[..., first])
-    mean = total if len(work.passes) == 1 else total / np.float32(sum(one.weight for one in work.passes))
+    mean = work.mean(total)
     if not work.probes:
         return mean, nearest
     probes = [filter_tile(one, place, engine)[0][..., first] for one in work.probes]

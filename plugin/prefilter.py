@@ -18,6 +18,7 @@ import numpy as np
 
 from mdenoise import guide as g
 from mdenoise.frame import Filtered, Planes
+from mdenoise.warp import box
 
 SAMPLES, SAMPLE_PX = 8, 32  # blocks to either side that tell whether there is any noise, and their sides
 NOISY_SHARE = 0.02  # of the pixels of those blocks
@@ -29,6 +30,7 @@ QUIETEST, EVEN = 0.05, 5.0  # noise among print is that many times what the quie
 REACH_PX = 2  # the window of a pixel: 5x5
 AROUND_PX = 16  # blocks of which 3x3 are what is around
 ROWS = 128
+PLANE = (-2, -1)  # the axes of (..., H, W)
 ALONG = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
@@ -64,7 +66,7 @@ def steadied(planes: Planes) -> tuple[Planes, tuple[str, ...]]:
         here = (gain < 1) & known[y - top : end - top]
         if not here.any():
             continue
-        mean = np.stack([box(band[..., i], REACH_PX)[y - top : end - top] for i in range(3)], axis=-1)
+        mean = np.stack([box(band[..., i], REACH_PX, PLANE)[y - top : end - top] for i in range(3)], axis=-1)
         steady = mean + gain[..., None] * (band[y - top : end - top] - mean)
         out[y:end][here] = steady[here]
         changed += np.count_nonzero(here)
@@ -97,16 +99,16 @@ def texture_gain(albedo: np.ndarray) -> np.ndarray:
     print is all corners; but some of its pixels lie on lines, and where many do, the others are left alone, too.
     """
     light = albedo.mean(axis=-1)
-    light = light / np.maximum(box(light, REACH_PX), np.float32(g.ALBEDO_FLOOR))
+    light = light / np.maximum(box(light, REACH_PX, PLANE), np.float32(g.ALBEDO_FLOOR))
     least = None
     for dy, dx in ALONG:
         second = shifted(light, dy, dx) + shifted(light, -dy, -dx) - 2 * light
-        second = box(second * second, 1)
+        second = box(second * second, 1, PLANE)
         least = second if least is None else np.minimum(least, second)
-    noise = box(np.sqrt(least), REACH_PX) ** 2 / WHITE
-    mean = box(light, REACH_PX)
+    noise = box(np.sqrt(least), REACH_PX, PLANE) ** 2 / WHITE
+    mean = box(light, REACH_PX, PLANE)
     pixels = (2 * REACH_PX + 1) ** 2
-    variance = np.maximum(box((light - mean) ** 2, REACH_PX) * np.float32(pixels / (pixels - 1)), 1e-9)
+    variance = np.maximum(box((light - mean) ** 2, REACH_PX, PLANE) * np.float32(pixels / (pixels - 1)), 1e-9)
     lively = variance > WEAK**2
     ordered = around(lively & (noise < ORDERED * variance)) / np.maximum(around(lively), 1e-6)
     part = np.clip((ordered - PRINT[0]) / (PRINT[1] - PRINT[0]), 0, 1)
@@ -128,21 +130,8 @@ def around(plane: np.ndarray, share: float | None = None) -> np.ndarray:
     else:
         rank = int(share * blocks.shape[-1])
         found = np.partition(blocks, rank, axis=-1)[..., rank]
-    found = np.repeat(np.repeat(box(found, 1), AROUND_PX, axis=-2), AROUND_PX, axis=-1)
+    found = np.repeat(np.repeat(box(found, 1, PLANE), AROUND_PX, axis=-2), AROUND_PX, axis=-1)
     return found[..., :height, :width]
-
-
-def box(plane: np.ndarray, reach: int) -> np.ndarray:
-    """Mean over (2 reach + 1)^2 of the last two axes, the edge repeated."""
-    for axis in (-2, -1):
-        around = [(0, 0)] * (plane.ndim - 2) + [(reach, reach) if side == axis else (0, 0) for side in (-2, -1)]
-        padded, length = np.pad(plane, around, mode="edge"), plane.shape[axis]
-        total = None
-        for start in range(2 * reach + 1):
-            part = padded[..., start : start + length, :] if axis == -2 else padded[..., start : start + length]
-            total = part.copy() if total is None else np.add(total, part, out=total)
-        plane = total / np.float32(2 * reach + 1)
-    return plane
 
 
 def shifted(plane: np.ndarray, dy: int, dx: int) -> np.ndarray:

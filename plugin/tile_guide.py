@@ -62,8 +62,8 @@ def build_guide(
         known = np.isfinite(variance)
         guide[g.VARIANCE][inside] = np.where(known, g.relative_variance(variance, lum), 0.0)
         guide[g.HAS_VARIANCE][inside] = known
-    if look.noise is not None and (told := look.noise.told()) is not None:
-        guide[g.VARIANCE][inside] = told
+    if look.told is not None:
+        guide[g.VARIANCE][inside] = look.told
         guide[g.HAS_VARIANCE][inside] = 1.0
     if planes.encoding == "mosaic":
         guide[g.VARIANCE][inside] = g.known_noise(planes.noise)
@@ -104,8 +104,8 @@ def packed_guide(
             lum = g.luminance(np.clip(color * np.float32(look.exposure), np.float32(-1e30), np.float32(1e30)))
         known = planes.variance[rows, cols].astype(np.float32) * np.float32(look.exposure**2)
         variance = np.where(np.isfinite(known), g.relative_variance(known, np.nan_to_num(lum)), np.nan)
-    elif look.noise is not None and (told := look.noise.told()) is not None:
-        variance = np.full(mask.shape, told, np.float32)
+    elif look.told is not None:
+        variance = np.full(mask.shape, look.told, np.float32)
     shown = mask & masks.scattered(look.hidden_ratio, look.offset, rows, cols) & masks.visible(look.pattern, rows, cols)
     if look.hidden_px is not None:
         shown = shown & ~look.hidden_px[rows, cols]

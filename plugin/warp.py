@@ -72,11 +72,15 @@ def at(plane: np.ndarray, place: np.ndarray) -> np.ndarray:
     return upper * (1 - fy) + lower * fy
 
 
-def box(planes: np.ndarray, radius: int) -> np.ndarray:
-    """Mean over (2 radius + 1)^2 of (H, W, C), the edge repeated."""
-    for axis in (0, 1):
-        p = np.moveaxis(planes, axis, 0)
-        p = np.concatenate([p[:1]] * radius + [p] + [p[-1:]] * radius)
-        length = planes.shape[axis]
-        planes = np.moveaxis(sum(p[i : i + length] for i in range(2 * radius + 1)) / (2 * radius + 1), 0, axis)
+def box(planes: np.ndarray, radius: int, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
+    """Mean over (2 radius + 1)^2 along two axes, those of (H, W, C) or others; the edge repeated."""
+    for axis in axes:
+        around = [(0, 0)] * planes.ndim
+        around[axis] = (radius, radius)
+        padded = np.moveaxis(np.pad(planes, around, mode="edge"), axis, 0)
+        length, total = planes.shape[axis], None
+        for start in range(2 * radius + 1):
+            part = padded[start : start + length]
+            total = part.copy("K") if total is None else np.add(total, part, out=total)
+        planes = np.moveaxis(total, 0, axis) / (2 * radius + 1)
     return planes

@@ -76,19 +76,7 @@ def photo_batch(photos: list[Tensor], config: DataConfig, rng: torch.Generator) 
         noisy = clean + sigma * torch.randn(clean.shape, generator=rng)
         # A file rounds and clips; a squeezed image was a file before it was squeezed, and keeps neither step.
         noisy = torch.where(squeezed > 0, noisy, (noisy.clamp(0, 1) * 255).round() / 255)
-    zeros3, zeros1 = torch.zeros(b, 3, p, p), torch.zeros(b, 1, p, p)
-    return dict(
-        noisy=noisy,
-        clean=clean,
-        albedo=zeros3,
-        normal=zeros3,
-        depth=zeros1,
-        variance=zeros1,
-        flags=torch.zeros(b, 4, p, p),
-        linear=torch.zeros(b, 1, 1, 1),
-        demodulate=torch.zeros(b, 1, 1, 1),
-        sensor=torch.zeros(b, 2, 1, 1),
-    )
+    return parts(noisy, clean)
 
 
 def raw_batch(photos: list[Tensor], config: DataConfig, rng: torch.Generator) -> dict[str, Tensor]:
@@ -96,19 +84,22 @@ def raw_batch(photos: list[Tensor], config: DataConfig, rng: torch.Generator) ->
     p = min(config.photo_patch_px)
     b = max(1, config.batch * config.patch_px**2 // p**2)
     noisy, clean, sensor = mosaics(crops(photos, b, 2 * p, rng), rng)
-    zeros3, zeros1 = torch.zeros(b, 3, p, p), torch.zeros(b, 1, p, p)
-    known = torch.log2(1 + 64 * stabilised_noise(sensor[:, :1], sensor[:, 1:])).div(4).clamp(0, 1)
     flags = torch.zeros(b, 4, p, p)
     flags[:, 3] = 1
-    return dict(
+    known = torch.log2(1 + 64 * stabilised_noise(sensor[:, :1], sensor[:, 1:])).div(4).clamp(0, 1)
+    return parts(noisy, clean) | dict(variance=known.expand(b, 1, p, p).contiguous(), flags=flags, sensor=sensor)
+
+
+def parts(noisy: Tensor, clean: Tensor) -> dict[str, Tensor]:
+    """The parts of a `data.Batch` of (B, C, p, p) images that are not linear and have nothing beside their colour."""
+    b, _, *size = noisy.shape
+    planes = {name: torch.zeros(b, count, *size) for name, count in (("albedo", 3), ("normal", 3), ("depth", 1))}
+    return planes | dict(
         noisy=noisy,
         clean=clean,
-        albedo=zeros3,
-        normal=zeros3,
-        depth=zeros1,
-        variance=known.expand(b, 1, p, p).contiguous(),
-        flags=flags,
+        variance=torch.zeros(b, 1, *size),
+        flags=torch.zeros(b, 4, *size),
         linear=torch.zeros(b, 1, 1, 1),
         demodulate=torch.zeros(b, 1, 1, 1),
-        sensor=sensor,
+        sensor=torch.zeros(b, 2, 1, 1),
     )
