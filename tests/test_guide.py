@@ -100,8 +100,8 @@ def test_training_sees_the_guide_that_the_product_makes():
         confidence=one,
     )
     expected = data.make_guide(batch, chw(seen.astype(np.float32)))[0].numpy()
-    # NumPy's and torch's log2 and log1p are at most one unit in the last place apart, with any instruction set:
-    # 1.2e-7 of depth, 2.4e-7 of colour.
-    np.testing.assert_allclose(guide, expected, atol=2e-6)
+    # Mostly 2e-7 apart. But torch's log2 by MKL was seen 6e-6 off in what one of its threads computed, once in many
+    # runs. Another curve, constant or order of planes differs by a hundredth and more.
+    np.testing.assert_allclose(guide, expected, atol=1e-4)
     np.testing.assert_allclose(factor, data.demodulation(chw(albedo))[0].numpy().transpose(1, 2, 0), atol=1e-6)
     assert trust[5, 6] == 0
