@@ -29,6 +29,10 @@ TEXTURED_WEIGHED = 1.2  # of frames with fine texture, where more is lost by sme
 # Agreement of second differences two pixels apart, 1/6 for white noise. A quarter of the blocks has more than 0.06, or
 # 0.01 at most if a filter spread the noise. The mean of frames without fine texture is 0.095 and more.
 INDEPENDENT, TEXTURED = 0.02, 0.085
+# With a mean below that, glints and grass are more than the noise, unless a filter spread it: then no quarter of the
+# blocks has more than the second. The noise is taken for as much as stands between what they have and white noise has.
+MOSTLY_TEXTURE, UNFILTERED = 0.03, 0.06
+AGREED_TEXTURE, AGREED_NOISE, LEAST_NOISE = -0.1, 1 / 6, 0.05
 GAUSSIAN_MIDDLE = 0.6745  # half of the values of a normal distribution are within so many deviations
 ROWS = 64  # that are weighed together
 
@@ -70,7 +74,8 @@ def measure(planes: Planes, exposure: float, depth_median: float | None, clean_a
     color, known = light(cut(planes.color, rows, cols, BLOCK_PX + 2), exposure)
     aux = []
     if planes.albedo is not None:
-        aux.append(g.luminance(np.nan_to_num(cut(planes.albedo, rows, cols, BLOCK_PX + 2))))
+        albedo = g.luminance(np.nan_to_num(cut(planes.albedo, rows, cols, BLOCK_PX + 2)))
+        aux += [albedo, lit(albedo, color)]
     if planes.normal is not None:
         aux += list(np.moveaxis(np.nan_to_num(cut(planes.normal, rows, cols, BLOCK_PX + 2)), -1, 0))
     if planes.depth is not None and depth_median is not None:
@@ -82,13 +87,18 @@ def measure(planes: Planes, exposure: float, depth_median: float | None, clean_a
     noisy = known & (variance > SILENT**2)
     if not noisy.any():
         return Measured(rows, cols, np.where(known, variance, np.inf), 0.0, False)
-    agreed = agreement(rest[noisy])
-    if np.quantile(agreed, 0.75) < INDEPENDENT:  # texture makes some blocks seem so
+    energy, product = agreement(rest)
+    agreed = product[noisy] / energy[noisy]
+    quarter = np.quantile(agreed, 0.75)  # texture makes some blocks seem filtered
+    if quarter < INDEPENDENT:
         return None
     deviation = np.sqrt(variance[noisy])
-    textured = bool(np.average(agreed, weights=deviation) < TEXTURED)
+    mean = np.average(agreed, weights=deviation)
+    textured = bool(mean < TEXTURED)
     if textured:  # a few pixels on print, lamps and blades would pass for noise of the whole block
         variance = (np.median(np.abs(rest), axis=(2, 3)) / GAUSSIAN_MIDDLE) ** 2
+        if mean < MOSTLY_TEXTURE and quarter > UNFILTERED:
+            variance = variance * noise_part(energy, product)
     elif not clean_aux:
         variance = (whole * whole).mean(axis=(2, 3))
     return Measured(rows, cols, np.where(known, variance, np.inf), float(np.median(deviation)), textured)
@@ -119,6 +129,13 @@ def light(blocks: np.ndarray, exposure: float) -> tuple[np.ndarray, np.ndarray]:
         return g.luminance(g.transfer(np.where(known[..., None, None, None], blocks, 0) * np.float32(exposure))), known
 
 
+def lit(albedo: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """Luminance of (R, C, h, w) albedo in the domain of `color`, under the one light that makes its mean that of the
+    block: the curve is not straight, and without this, half of print would stay unexplained."""
+    light_of = np.expm1(color * np.log1p(g.CURVE_SLOPE)).mean(axis=(2, 3), keepdims=True) / g.CURVE_SLOPE
+    return g.transfer(albedo * (light_of / (albedo.mean(axis=(2, 3), keepdims=True) + g.BLACK_ALBEDO[0])))
+
+
 def differences(blocks: np.ndarray) -> np.ndarray:
     """(..., h, w) to (..., h - 2, w - 2): second differences along both axes, of the deviation of white noise."""
     down = blocks[..., :-2, :] - 2 * blocks[..., 1:-1, :] + blocks[..., 2:, :]
@@ -134,11 +151,18 @@ def unexplained(values: np.ndarray, by: np.ndarray) -> np.ndarray:
     return (b - a @ slopes).reshape(r, c, h, w)
 
 
-def agreement(rest: np.ndarray) -> np.ndarray:
-    """(n,) correlation of second differences (n, h, w) with those two pixels away."""
-    energy = (rest * rest).mean(axis=(1, 2))
-    two = (rest[:, :-2] * rest[:, 2:]).mean(axis=(1, 2)) + (rest[:, :, :-2] * rest[:, :, 2:]).mean(axis=(1, 2))
-    return two / (2 * energy)
+def agreement(rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of second differences (..., h, w) their mean square, and their mean product with those two pixels away."""
+    down = (rest[..., :-2, :] * rest[..., 2:, :]).mean(axis=(-2, -1))
+    across = (rest[..., :-2] * rest[..., 2:]).mean(axis=(-2, -1))
+    return (rest * rest).mean(axis=(-2, -1)), (down + across) / 2
+
+
+def noise_part(energy: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """(R, C) in (0, 1]: how much of what blocks have is noise, if the rest is glints."""
+    energy, product = smooth(energy), smooth(product)
+    agreed = np.divide(product, energy, out=np.zeros_like(energy), where=energy > 0)
+    return np.clip((agreed - AGREED_TEXTURE) / (AGREED_NOISE - AGREED_TEXTURE), LEAST_NOISE, 1)
 
 
 def weigh(
