@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,17 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from mdenoise.errors import InputError, ModelError, UsageError  # noqa: E402
-from mdenoise.training import data, masking, montecarlo, photo_patches, terms, train  # noqa: E402
+from mdenoise.training import (  # noqa: E402
+    checkpoint,
+    data,
+    finish,
+    masking,
+    montecarlo,
+    photo_patches,
+    terms,
+    train,
+)
+from mdenoise.training.dormant import dormant, redraw  # noqa: E402
 from mdenoise.training.filter import apply_filter_torch  # noqa: E402
 from mdenoise.training.model import KernelNet, ModelConfig, reach_px  # noqa: E402
 
@@ -87,6 +98,41 @@ def test_attention_mask_hides_tokens():
         assert (shut[3] - open_logits[3]).abs().max() > 1e-6
 
 
+def test_dormant_units_are_found_and_start_anew_without_a_change():
+    torch.manual_seed(0)
+    net = KernelNet(ModelConfig(widths=(8, 8, 16), blocks=1, heads=2)).double().eval()
+    guide = torch.rand(2, 17, 64, 64, dtype=torch.double)
+    with torch.no_grad():
+        net.mix2.a.bias[:5] = -100.0
+        net.dec1[0].a.bias[2] = -100.0
+        before = net(guide)
+    asleep = dormant(net, lambda: net(guide))
+    assert asleep["mix2"][:5].all() and not asleep["mix2"].all() and asleep["dec1.0"][2]
+    assert redraw(net, asleep) == sum(which.sum() for which in asleep.values())
+    assert not dormant(net, lambda: net(guide))["mix2"][:5].all()
+    for a, b in zip(net(guide), before, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-3, rtol=0)  # a unit that answers once in 1000 pixels is dormant, too
+    sum(x.square().sum() for x in net(guide)).backward()
+    assert (net.mix2.b.weight.grad[:, :5] != 0).any()  # they learn
+
+
+def test_a_slope_below_zero_keeps_units_learning_and_a_warm_start_may_add_it(tmp_path):
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    config = ModelConfig(widths=(8, 8, 16), blocks=1, heads=2)
+    for leak, learns in ((0.0, False), (0.05, True)):
+        net = KernelNet(replace(config, leak=leak))
+        with torch.no_grad():
+            net.mix2.a.bias[:] = -100.0
+        sum(x.square().sum() for x in net(torch.rand(1, 17, 64, 64))).backward()
+        assert bool((net.mix2.a.weight.grad != 0).any()) is learns
+    file = tmp_path / "old.safetensors"
+    save_file(KernelNet(config).state_dict(), file, metadata={"model": repr(asdict(config))})
+    start = train.TrainConfig(warm_start=str(file), model=ModelConfig(leak=0.05))
+    assert checkpoint.adopt(start).model == replace(config, leak=0.05)
+
+
 def test_mask_ratios_include_zero_and_reach_the_maximum():
     torch.manual_seed(0)
     masks = masking.input_mask(400, 32, 32, masking.MaskConfig(input_share=0.5, input_max=0.9))
@@ -114,10 +160,64 @@ def test_splat_kernels_sum_to_one():
         assert montecarlo.splat_kernel(rng).sum() == pytest.approx(1.0, abs=1e-6)
 
 
+def finished(size=64, **shares):
+    """Four noisy patches of a white floor under an even light, and what `finish` makes of them."""
+    rng = torch.Generator().manual_seed(5)
+    clean = torch.full((4, 3, size, size), 0.5)
+    noisy = clean * (1 + 0.2 * torch.randn(4, 1, size, size, generator=rng))
+    normal = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(4, 3, size, size)
+    depth = torch.full((4, 1, size, size), 3.0)
+    kept = dict.fromkeys((f"drop_{name}" for name in ("all", "albedo", "normal", "depth")), 0.0)
+    none = dict.fromkeys(("firefly_share", "splat_share", "resize_share"), 0.0)
+    config = data.DataConfig(batch=4, **(kept | none | shares))
+    return finish.finished(noisy, clean, torch.full_like(clean, 0.8), normal, depth, config, rng)
+
+
+def test_cutting_out_leaves_black_around_and_takes_all_planes_along():
+    parts = finished(matte_share=1.0)
+    outside = parts["clean"].amax(1) == 0
+    assert 0.02 < outside.float().mean() < 0.98
+    for name in ("noisy", "albedo", "normal"):
+        assert parts[name].abs().amax(1)[outside].max() == 0
+    assert parts["depth"][:, 0][outside].min() == 1.0  # as where a ray hits nothing
+
+
+def test_renders_of_8_bits_are_encoded_and_quantised():
+    parts = finished(encoded_share=1.0)
+    levels = parts["noisy"] * 255
+    assert parts["linear"].max() == 0 and parts["demodulate"].max() == 0
+    torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
+    assert parts["clean"].min() >= 0 and parts["noisy"].max() <= 1 and 0.01 < parts["noisy"].std() < 0.3
+
+
+def test_shrinking_halves_the_patch_and_averages_noise():
+    plain, small = finished(128), finished(128, shrink_share=1.0)
+    assert {x.shape[2] for name, x in small.items() if x.shape[2] > 1} == {64}
+    assert (small["noisy"] / small["clean"]).std() < 0.9 * (plain["noisy"] / plain["clean"]).std()
+
+
+def test_sharpening_raises_the_noise_and_keeps_the_mean():
+    plain, sharp = finished(), finished(sharpen_share=1.0)
+    ratio = [(parts["noisy"] / parts["clean"]) for parts in (plain, sharp)]
+    assert ratio[1].std() > 1.1 * ratio[0].std() and ratio[1].mean() == pytest.approx(1, abs=0.01)
+
+
+def test_normals_come_turned_and_as_colours():
+    turned = finished(turned_normals=1.0)["normal"]
+    torch.testing.assert_close(turned.norm(dim=1), torch.ones(4, 64, 64))
+    assert turned[:, 2].mean((1, 2)).std() > 0.1 and (turned[0] - turned[0, :, :1, :1]).abs().max() < 1e-6
+    colours = finished(encoded_normals=1.0)["normal"]
+    torch.testing.assert_close(colours[:, :, 0, 0], torch.tensor([0.5, 0.5, 1.0]).expand(4, 3))
+    q = montecarlo.rotations(50, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(q @ q.transpose(1, 2), torch.eye(3).expand(50, 3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(q), torch.ones(50))
+
+
 def test_batches_are_finite_and_differ_only_by_noise(photos):
     images = photo_patches.load_photos(photos, "train")
     assert len(images) == 5
-    shares = dict(photo_share=0.4, raw_share=0.5, resize_share=0.5, noisy_aov_share=0.5)
+    shares = dict(photo_share=0.4, raw_share=0.5, resize_share=0.5, noisy_aov_share=0.5, matte_share=0.3)
+    shares |= dict(sharpen_share=0.3, encoded_share=0.2, turned_normals=0.5, encoded_normals=0.2)
     config = data.DataConfig(batch=2, patch_px=64, photo_patch_px=(64,), scene_pool=2, **shares)
     stream = data.stream(images, config, 3)
     for _ in range(16):

@@ -64,26 +64,33 @@ def warm_file(config: TrainConfig) -> Path:
     return WEIGHTS / "base.safetensors" if config.warm_start == "base" else Path(config.warm_start)
 
 
+def warm_model(config: TrainConfig) -> ModelConfig:
+    """What network the `warm_start` is of. Raises ModelError."""
+    path = warm_file(config)
+    try:
+        with safe_open(path, "pt") as file:
+            return ModelConfig(**ast.literal_eval((file.metadata() or {})["model"]))
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"cannot start from {path}: not weights of mdenoise train ({error})") from None
+
+
 def adopt(config: TrainConfig) -> TrainConfig:
     """`config` with the network of its `warm_start`; a preset need not repeat its widths, may ask for larger ones
     before the attention, but must not contradict."""
     if not config.warm_start or config.paper:
         return config
-    path = warm_file(config)
-    try:
-        with safe_open(path, "pt") as file:
-            found = ModelConfig(**ast.literal_eval((file.metadata() or {})["model"]))
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise ModelError(f"cannot start from {path}: not weights of mdenoise train ({error})") from None
+    path, found = warm_file(config), warm_model(config)
     wanted, default = asdict(config.model), asdict(ModelConfig())
     wider = all(w >= f for w, f in zip(config.model.widths, found.widths, strict=True))
     if wider and config.model.widths[2] == found.widths[2]:  # attention splits its width among the heads
         found = replace(found, widths=config.model.widths)
+    may_differ = ("chroma", "attention_mask", "guide_channels", "leak")
     for name, value in asdict(found).items():
-        if name not in ("chroma", "attention_mask", "guide_channels") and wanted[name] not in (default[name], value):
+        if name not in may_differ and wanted[name] not in (default[name], value):
             raise UsageError(f"cannot start from {path}: its {name} is {value}, model.{name} is {wanted[name]}")
     found = replace(found, attention_mask=config.model.attention_mask, chroma=found.chroma or config.model.chroma)
     found = replace(found, guide_channels=max(found.guide_channels, config.model.guide_channels))
+    found = replace(found, leak=found.leak or config.model.leak)
     return replace(config, model=found)
 
 

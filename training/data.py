@@ -39,6 +39,12 @@ class DataConfig:
     firefly_share: float = 0.5
     splat_share: float = 0.4
     resize_share: float = 0.0  # enlarged after rendering
+    shrink_share: float = 0.0  # of the others: made smaller, as half as large patches
+    sharpen_share: float = 0.0  # unsharp masking
+    matte_share: float = 0.0  # cut out by an alpha channel, over black
+    encoded_share: float = 0.0  # 8-bit sRGB, as renders are saved to be looked at
+    turned_normals: float = 0.0  # normals of another space: of the camera's, or with another axis up
+    encoded_normals: float = 0.0  # normals as colours in [0, 1]
     noisy_aov_share: float = 0.0  # auxiliary planes that depth of field or motion blur made as noisy as colour
     border_share: float = 0.1
     drop_albedo: float = 0.25

@@ -28,17 +28,20 @@ class ModelConfig:
     mlp_ratio: float = 2.0
     attention_mask: str = "key"  # hidden tokens: "key" leaves them out of the softmax, "zero" zeroes them (the paper)
     chroma: bool = False  # a second kernel set, for the colour differences of encoded photographs
+    leak: float = 0.0  # slope below zero of the convolutions at 1/4 and 1/8, where ReLU died: see `dormant`
     output: str = "kernels"  # or "rgb": pixels, not weights; the yardstick of the ablations, never shipped
 
 
 class Residual(nn.Module):
-    def __init__(self, width: int):
+    def __init__(self, width: int, leak: float = 0.0):
         super().__init__()
         self.a = nn.Conv2d(width, width, 3, padding=1)
         self.b = nn.Conv2d(width, width, 3, padding=1)
+        self.leak = leak
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.b(F.relu(self.a(x)))
+        hidden = self.a(x)
+        return x + self.b(F.leaky_relu(hidden, self.leak) if self.leak else F.relu(hidden))
 
 
 def relative_index(window: int) -> Tensor:
@@ -110,15 +113,15 @@ class KernelNet(nn.Module):
         w0, w1, w2 = config.widths
         r = config.residuals
 
-        def stack(width: int, n: int) -> nn.Sequential:
-            return nn.Sequential(*[Residual(width) for _ in range(n)])
+        def stack(width: int, n: int, leak: float = 0.0) -> nn.Sequential:
+            return nn.Sequential(*[Residual(width, leak) for _ in range(n)])
 
         self.stem = nn.Conv2d(config.guide_channels * 4, w0, 3, padding=1)
         self.enc0, self.down0 = stack(w0, r[0]), nn.Conv2d(w0, w1, 2, stride=2)
-        self.enc1, self.down1 = stack(w1, r[1]), nn.Conv2d(w1, w2, 2, stride=2)
+        self.enc1, self.down1 = stack(w1, r[1], config.leak), nn.Conv2d(w1, w2, 2, stride=2)
         self.blocks = nn.ModuleList([WindowBlock(config, shifted=i % 2 == 1) for i in range(config.blocks)])
-        self.mix2 = Residual(w2)
-        self.up1, self.dec1 = nn.Conv2d(w2, w1 * 4, 1), stack(w1, r[2])
+        self.mix2 = Residual(w2, config.leak)
+        self.up1, self.dec1 = nn.Conv2d(w2, w1 * 4, 1), stack(w1, r[2], config.leak)
         self.up0, self.dec0 = nn.Conv2d(w1, w0 * 4, 1), stack(w0, r[3])
         if config.output == "rgb":
             self.rgb = nn.Conv2d(w0, 3 * 4, 3, padding=1)

@@ -105,3 +105,42 @@ def defocused(image: Tensor, reach_px: float) -> Tensor:
     half = math.ceil(3 * reach_px)
     taps = torch.exp(-0.5 * (torch.arange(-half, half + 1) / reach_px) ** 2)
     return convolve(image, taps / taps.sum())
+
+
+def shrunk(planes: tuple[Tensor, ...], side: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+    """A part of every (B, C, H, W) plane, 1.1 to 2 times shrunk to `side` pixels, bilinear or bicubic."""
+    factor = float(uniform((1,), 1.1, 2.0, rng))
+    cut = min(round(side * factor), planes[0].shape[2])
+    mode = "bilinear" if torch.rand(1, generator=rng) < 0.5 else "bicubic"
+    return tuple(
+        F.interpolate(p[..., :cut, :cut], size=(side, side), mode=mode, align_corners=False, antialias=True)
+        for p in planes
+    )
+
+
+def sharpened(planes: tuple[Tensor, ...], rng: torch.Generator) -> tuple[Tensor, ...]:
+    """Unsharp masking as compositors do it, one strength and radius for all planes."""
+    amount, sigma = float(uniform((1,), 0.2, 1.0, rng)), float(uniform((1,), 0.6, 1.5, rng))
+    taps = torch.exp(-0.5 * (torch.arange(-4.0, 5.0) / sigma) ** 2)
+    return tuple(p + amount * (p - convolve(p, taps / taps.sum())) for p in planes)
+
+
+def coverage(b: int, side: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(B, 1, side, side) alpha of discs, or of what is around them, with soft edges: exact, and of a few samples."""
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    middle = torch.rand(b, 2, 1, 1, generator=rng) * side
+    radius = uniform((b, 1, 1), 0.15, 0.8, rng) * side
+    soft = torch.where(torch.rand(b, 1, 1, generator=rng) < 0.7, 1.0, uniform((b, 1, 1), 1.0, 12.0, rng))  # pixels
+    outwards = radius - torch.hypot(y - middle[:, 0], x - middle[:, 1])
+    outwards = torch.where(torch.rand(b, 1, 1, generator=rng) < 0.5, outwards, -outwards)
+    exact = (outwards / soft + 0.5).clamp(0, 1)[:, None]
+    samples = torch.exp2(uniform((b, 1, 1, 1), 1.0, 7.0, rng))
+    spread = (exact * (1 - exact) / samples).sqrt()
+    return exact, (exact + spread * torch.randn(exact.shape, generator=rng)).clamp(0, 1)
+
+
+def rotations(b: int, rng: torch.Generator) -> Tensor:
+    """(B, 3, 3) rotations, uniform: camera space, or another axis up."""
+    q, r = torch.linalg.qr(torch.randn(b, 3, 3, generator=rng))
+    q = q * torch.diagonal(r, dim1=1, dim2=2).sign()[:, None]
+    return q * torch.linalg.det(q).sign()[:, None, None]

@@ -28,6 +28,7 @@ from mdenoise.errors import InputError, MDenoiseError, UsageError
 from mdenoise.training import checkpoint, distributed, pairs, rendered
 from mdenoise.training import data as patches
 from mdenoise.training.config import TrainConfig, load_preset
+from mdenoise.training.dormant import dormant, redraw
 from mdenoise.training.filter import apply_filter_torch
 from mdenoise.training.objective import Judge, batch_loss, build, forward
 from mdenoise.training.optimizer import make_optimizer
@@ -132,10 +133,6 @@ def train(
             rows = checkpoint.read_log(out / "log.csv", step)
         elif config.warm_start:
             net.load_state_dict(checkpoint.warm_state(config))
-        ema = ema or {k: v.detach().clone() for k, v in net.state_dict().items()}
-        averaged, current = zip(
-            *((ema[k], v) for k, v in net.state_dict().items() if v.is_floating_point()), strict=True
-        )
         torch.manual_seed(distributed.seed_of(config.seed, step, group.rank))
 
         share = replace(config, data=group.share(config.data))
@@ -154,6 +151,13 @@ def train(
             held_renders = rendered.load(renders_dir, "val") if renders_dir else []
             held = batches(held_photos or photos, held_crops or crops, held_renders or renders, fixed, 77)
             judge = Judge(net, [next(held).to(device) for _ in range(config.validation_batches)], config)
+            if config.warm_start and not config.paper and not step and not checkpoint.warm_model(config).leak:
+                count = redraw(net, dormant(net, lambda: [forward(net, x, config, False) for x in judge.batches]))
+                print(f"{count} units of {config.warm_start} were dormant and start anew")
+        ema = ema or {k: v.detach().clone() for k, v in net.state_dict().items()}
+        averaged, current = zip(
+            *((ema[k], v) for k, v in net.state_dict().items() if v.is_floating_point()), strict=True
+        )
         filter_layers = apply_filter_torch
         if config.compile:
             net.compile()
