@@ -20,6 +20,7 @@ from mdenoise.training import (  # noqa: E402
     checkpoint,
     data,
     finish,
+    loss,
     masking,
     montecarlo,
     photo_patches,
@@ -140,6 +141,27 @@ def test_mask_ratios_include_zero_and_reach_the_maximum():
     assert 0.4 < (hidden == 0).float().mean() < 0.6
     assert 0.8 < hidden.max() < 0.95
     assert masking.attention_masks(2, 3, 8, 8, masking.MaskConfig(attention_share=0.0)) is None
+
+
+@pytest.mark.parametrize("kind", ["multiscale", "l1", "ssim"])
+def test_every_loss_is_least_where_the_image_is_right(kind):
+    rng = torch.Generator().manual_seed(3)
+    clean = torch.rand(2, 3, 64, 64, generator=rng)
+    noise = torch.randn(2, 3, 64, 64, generator=rng)
+    one = torch.ones(2, 1, 1, 1)
+
+    def of(output):
+        return float(loss.image_loss(output, clean, clean + noise, one, torch.ones(2, 1, 64, 64), kind))
+
+    values = [of(clean), of(clean + 0.02 * noise), of(clean + 0.1 * noise), of(clean * 0)]
+    assert values[0] == pytest.approx(0, abs=1e-6) and values == sorted(values)
+
+
+def test_structure_counts_more_to_ssim_than_a_shift_of_brightness():
+    clean = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    noisy = clean + 0.1 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    assert loss.ms_ssim(clean, clean).item() == pytest.approx(1, abs=1e-5)
+    assert loss.ms_ssim(noisy, clean) < loss.ms_ssim(clean + 0.1, clean) < 1
 
 
 def test_monte_carlo_noise_is_unbiased_and_falls_with_samples():

@@ -16,6 +16,7 @@ from mdenoise.training.paper import PaperConfig
 PRESETS = Path(__file__).with_name("presets")
 LOSSES = ("image", "noise2noise")
 OPTIMIZERS = ("muon", "adamw")
+KINDS = ("multiscale", "l1", "ssim")  # of the image loss
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class TrainConfig:
     warm_start: str = ""  # a .safetensors file, or "base" for the one that ships
     checkpoint_minutes: float = 3.0
     validation_batches: int = 6
-    photo_loss: str = "l1"  # or "multiscale", as for renders
+    photo_loss: str = "l1"  # or "multiscale", as for renders; photographs are judged by PSNR, and have no fireflies
+    render_loss: str = "multiscale"  # or "l1" or "ssim"
     loss: str = "image"  # or "noise2noise", where the targets of the pairs are noisy, too
     pair_share: float = 1.0  # of the batches, when --pairs and --photos are both given
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -77,6 +79,9 @@ def load_preset(name: str, overrides: list[str]) -> TrainConfig:
     config = checked(TrainConfig(), values, path)
     if config.optimizer not in OPTIMIZERS:
         raise UsageError(f"preset {path}: optimizer is {config.optimizer!r}: choose {' or '.join(OPTIMIZERS)}")
+    for name in ("photo_loss", "render_loss"):
+        if getattr(config, name) not in KINDS:
+            raise UsageError(f"preset {path}: {name} is {getattr(config, name)!r}: choose {', '.join(KINDS)}")
     if config.loss not in LOSSES:
         raise UsageError(f"preset {path}: loss is {config.loss!r}: choose {' or '.join(LOSSES)}")
     if config.paper and (config.loss != "image" or config.data.photo_share < 1):

@@ -93,7 +93,8 @@ def batch_loss(
         return image_loss(output, clean, noisy, batch.linear, batch.inside, config.photo_loss, mean=mean)
     if config.loss == "noise2noise":
         return noise2noise_loss(output, batch.clean, batch.noisy, batch.linear, batch.inside, mean)
-    return image_loss(output, batch.clean, batch.noisy, batch.linear, batch.inside, config.photo_loss, mean=mean)
+    kind = config.render_loss if bool(batch.linear.max() > 0) else config.photo_loss
+    return image_loss(output, batch.clean, batch.noisy, batch.linear, batch.inside, kind, mean=mean)
 
 
 def noise2noise_loss(

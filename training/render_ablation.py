@@ -1,6 +1,10 @@
-r"""What masks earn and cost on renders: none, on the radiance, and on the auxiliary planes, too; all else equal.
+r"""What masks, or the loss, earn and cost on renders, all else equal.
+
+Masks: none, on the radiance, and on the auxiliary planes, too. Losses: absolute error per pixel, that with MS-SSIM, and
+the one that is used, at several scales.
 
     python -m mdenoise.training.render_ablation --photos DIR --out runs/render-masks --steps 800
+    python -m mdenoise.training.render_ablation --of losses --photos DIR --out runs/render-losses --steps 800
 
 Each network is trained from nothing for the same steps on the same patches: synthetic scenes alone, no more than 8
 samples a pixel, pixels that no filter spread and no fireflies. So splatted and resized pixels, fireflies, 16 samples
@@ -27,16 +31,23 @@ from mdenoise.training.tables import machine, table
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "renders"
 SUITES = ("clean", "splat", "resized", "firefly")
-MASKS = {
-    "no masks": dict(input_share=0.0, attention_share=0.0),
-    "radiance": dict(),
-    "radiance and AOVs": dict(hide_aovs=True),
+VARIANTS = {
+    "masks": {
+        "no masks": dict(masks=dict(input_share=0.0, attention_share=0.0)),
+        "radiance": dict(),
+        "radiance and AOVs": dict(masks=dict(hide_aovs=True)),
+    },
+    "losses": {
+        "L1": dict(render_loss="l1"),
+        "L1 + MS-SSIM": dict(render_loss="ssim"),
+        "L1 of four scales and gradients": dict(render_loss="multiscale"),
+    },
 }
 NARROW = dict(photo_share=0.0, most_spp=8.0, firefly_share=0.0, splat_share=0.0, resize_share=0.0, noisy_aov_share=0.0)
 
 
-def grid(base: TrainConfig, steps: int, seed: int) -> dict[str, TrainConfig]:
-    """The runs by name; all but the masks is equal."""
+def grid(base: TrainConfig, of: str, steps: int, seed: int) -> dict[str, TrainConfig]:
+    """The runs by name; all but the masks, or but the loss, is equal."""
     narrow = replace(
         base,
         steps=steps,
@@ -46,7 +57,11 @@ def grid(base: TrainConfig, steps: int, seed: int) -> dict[str, TrainConfig]:
         model=replace(base.model, chroma=False),
         data=replace(base.data, **NARROW),
     )
-    return {name: replace(narrow, masks=replace(base.masks, **masks)) for name, masks in MASKS.items()}
+
+    def changed(masks: dict | None = None, **values: object) -> TrainConfig:
+        return replace(narrow, masks=replace(base.masks, **(masks or {})), **values)
+
+    return {name: changed(**values) for name, values in VARIANTS[of].items()}
 
 
 def evaluate(model: Path, data: Path) -> dict[str, float]:
@@ -72,6 +87,7 @@ def score(weights: Path, data: Path) -> dict[str, float]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--of", choices=tuple(VARIANTS), default="masks", help="default: %(default)s")
     parser.add_argument("--photos", type=Path, required=True, help="folder with photos.csv and photos/: textures")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the validation renders")
     parser.add_argument("--out", type=Path, required=True)
@@ -80,8 +96,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of preset base")
     args = parser.parse_args(argv)
     results: dict[str, dict[str, float]] = {}
-    for name, config in grid(load_preset("base", args.set), args.steps, args.seed).items():
-        out = args.out / f"{name.replace(' ', '-')}-{args.seed}"
+    for name, config in grid(load_preset("base", args.set), args.of, args.steps, args.seed).items():
+        out = args.out / f"{name.replace(' + ', '-').replace(' ', '-')}-{args.seed}"
         results[name] = recorded(config, args.photos, out, partial(score, data=args.data))
     names = list(results)
     rows = [[row, *(f"{results[name][row]:.2f}" for name in names)] for row in results[names[0]]]
