@@ -92,11 +92,24 @@ def _decode(stream: BinaryIO, header: exr_header.Header) -> tuple[list[Any], lis
             except MemoryError:
                 raise ValueError("it does not fit into memory") from None
     if len(parts) != len(header.parts):  # the binding leaves out, without an error, what it cannot decode
+        try:  # or has no memory for
+            np.empty(_decoded_bytes(header), np.uint8)
+        except MemoryError:
+            raise ValueError("it does not fit into memory") from None
         reason = f" ({_one_line(messages[0])})" if messages else ""
         raise ValueError(
             f"it is damaged: {len(header.parts) - len(parts)} of {len(header.parts)} parts could not be decoded{reason}"
         )
     return parts, disguised
+
+
+def _decoded_bytes(header: exr_header.Header) -> int:
+    total = 0
+    for attributes in header.parts:
+        window = exr_header.window(attributes)
+        kinds = (np.dtype(_NUMPY_TYPES[c.pixel_type]).itemsize for c in exr_header.channels(attributes))
+        total += window.height * window.width * sum(kinds)
+    return total
 
 
 def write(frame: Frame, path: Path, *, overwrite: bool = False) -> None:
