@@ -9,7 +9,7 @@ from .fuzz.batches import children_of
 
 __all__ = ["alive", "children_of", "holding", "in_workers", "program", "wait_for"]
 
-PATIENCE_S = 120  # for a machine that has other things to do, too
+PATIENCE_S = 300  # for a machine that has other things to do, too
 
 
 def wait_for(condition):

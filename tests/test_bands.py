@@ -44,7 +44,7 @@ def test_logits_of_bands_are_those_of_the_whole():
         rows = guide[:, top // 2 : bottom // 2] if bottom > top else None
         for level, all_rows in zip(network.predict(number, rows), whole, strict=True):
             unit = 768 // all_rows.shape[2]
-            np.testing.assert_allclose(level, all_rows[:, :, first // unit : end // unit], atol=5e-4)
+            np.testing.assert_allclose(level, all_rows[:, :, first // unit : end // unit], atol=2e-3)
     assert 768 <= seen < 1.04 * 768  # of the guide, next to nothing twice
 
 

@@ -350,7 +350,7 @@ def test_interrupting_all_processes_of_a_batch_is_one_line(tmp_path):
     )  # fmt: skip
     process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (130, b"mdenoise: interrupted\n")
     assert 1 <= len(names(tmp_path / "out")) < 40
     assert not [name for name in names(tmp_path / "out") if name.startswith(".")]

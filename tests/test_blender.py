@@ -286,7 +286,7 @@ def host(tmp_path_factory):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=3000,
         check=False,
     )
     said = [line for line in done.stdout.splitlines() if line.startswith("SAW ")]

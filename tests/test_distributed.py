@@ -189,7 +189,7 @@ def test_a_wider_network_starts_with_the_output_of_the_narrower_one():
     guide = torch.rand(1, 17, 64, 64)
     with torch.no_grad():
         for got, expected in zip(wide(guide), narrow(guide), strict=True):
-            torch.testing.assert_close(got, expected)
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)  # other sums; a wrong weight costs 1e-2
     assert wide.enc0[0].a.weight[20].abs().sum() > 0  # what is new can learn
 
 

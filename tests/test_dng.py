@@ -436,7 +436,7 @@ def rawtherapee(path: Path, *how: str) -> np.ndarray:
 
 def run_editor(command: list[str], out: Path) -> np.ndarray:
     out.unlink(missing_ok=True)  # darktable would choose another name
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
     assert out.exists(), done.stdout + done.stderr
     return np.asarray(Image.open(out).convert("RGB")).astype(int)
 

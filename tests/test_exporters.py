@@ -88,7 +88,8 @@ def test_the_fused_graph_is_network_and_native_filter(exported, height, width, c
     filtered, valid = session(models.graph_path(path, "fused")).run(None, given)
     np.testing.assert_array_equal(valid[0], wanted_valid)
     assert 0.9 < wanted_valid.mean() < 1.0  # some pixels have nothing around them
-    np.testing.assert_allclose(filtered, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
+    # Logits by two libraries, each with the sums of this CPU; a wrong tap costs a hundredth and more.
+    np.testing.assert_allclose(filtered, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
     assert np.abs(filtered / wanted.mean((2, 3), keepdims=True)).std() > 0.1  # it is no constant
 
 
@@ -209,7 +210,7 @@ def test_the_filter_of_the_graph_is_that_of_training():
     first = [torch.nn.functional.pixel_shuffle(heads[0], 2), *heads[1:]]
     trust = given * (first[0][:, 26:] / 6 + 0.5).clamp(0, 1)
     out, valid = fused.filter_planes(layers, trust, first)
-    torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(out, wanted, rtol=1e-4, atol=1e-5)  # exponentials of several libraries
     assert torch.equal(valid, wanted_valid)
 
 

@@ -2,9 +2,17 @@
 
 from pathlib import Path
 
+import pytest
+
 from .fuzz import batches, run, seeds
 
 CORPUS = Path(__file__).parent / "fuzz" / "corpus"
+
+
+@pytest.fixture(autouse=True)
+def slow_is_no_finding(monkeypatch):
+    """A hang is for ever; on a machine that has other things to do, starting alone can take half a minute."""
+    monkeypatch.setattr(batches, "HANG_S", 300)
 
 
 def files_of(*counts):

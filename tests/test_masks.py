@@ -64,6 +64,7 @@ def test_tiled_equals_untiled_with_patterns(layout, monkeypatch):
     whole = pipeline.denoise_planes(planes, denoiser._engine, denoiser.card, options)
     smaller = Options(precision="f32", tile_px=832, overlap_px=models.load_card().reach_px, uncertainty=True)
     parts = pipeline.denoise_planes(planes, denoiser._engine, denoiser.card, smaller)
-    np.testing.assert_allclose(parts.layers["color"], whole.layers["color"], atol=2e-5)
-    np.testing.assert_allclose(parts.uncertainty, whole.uncertainty, rtol=0.02, atol=1e-5)
+    # Tiles of another size may be computed by other sums; another pattern shows a hundred times that, see below.
+    np.testing.assert_allclose(parts.layers["color"], whole.layers["color"], atol=1e-4)
+    np.testing.assert_allclose(parts.uncertainty, whole.uncertainty, rtol=0.02, atol=5e-5)
     assert np.abs(single - whole.layers["color"]).mean() > 1e-3  # the pattern is really there

@@ -229,7 +229,7 @@ np.save(folder / "plain.npy", np.array(plain))
 
 def run_variant(variant, folder):
     command = [sys.executable, "-W", "error", "-c", VARIANT, variant, str(folder), str(THREADS)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     return {path.stem: np.load(path) for path in folder.glob("*.npy")}
 

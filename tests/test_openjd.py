@@ -66,7 +66,7 @@ def openjd(given_parameters, *more):
 
 
 def run(command):
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=800, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from .processes import alive, wait_for
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-ins are shell scripts")
 
 # A file that a stand-in waits for, but not for ever.
-AWAIT = "await() { n=0; while [ ! -e $1 ] && [ $n -lt 1200 ]; do sleep 0.05; n=$((n + 1)); done; }\n"
+AWAIT = "await() { n=0; while [ ! -e $1 ] && [ $n -lt 4800 ]; do sleep 0.05; n=$((n + 1)); done; }\n"
 COMMAND = [sys.executable, "-m", "mdenoise", "hook", "--settle", "0.3", "--poll", "0.1"]
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "hooks.md"
 

@@ -35,7 +35,7 @@ def test_tiled_equals_untiled_at_the_cards_reach(monkeypatch):
     whole = untiled(image, monkeypatch)
     parts = mdenoise.Denoiser(precision="f32", tile_px=1024, overlap_px=REACH_PX)(image)
     assert len(tiles.plan(192, 1300, tile_px=1024, overlap_px=REACH_PX, reach_px=REACH_PX)) > 1
-    assert np.abs(parts - whole).max() <= 1e-4 * whole.mean()
+    assert np.abs(parts - whole).max() <= 3e-4 * whole.mean()  # sums of other shapes; a cut shows a hundred times that
 
 
 def test_shipped_overlap_shows_no_seam_on_a_flat_noisy_frame(monkeypatch):

@@ -54,8 +54,12 @@ def command(inputs, out, count, *more):
 
 
 def in_mitsuba(code):
-    """What `code` prints, as JSON, in a process that has the scalar variant."""
+    """What `code` prints, as JSON, in a process that has the scalar variant.
+
+    Of two threads on every machine: Mitsuba cuts small images by their number, and each part has its own noise.
+    """
     start = "import json, mitsuba\nmitsuba.set_variant('scalar_rgb')\nmitsuba.set_log_level(mitsuba.LogLevel.Error)\n"
+    start += "import drjit\ndrjit.set_thread_count(2)\n"
     done = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

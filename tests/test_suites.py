@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -211,7 +212,8 @@ def test_oidn_runs_on_phases_and_on_clean_planes(garden):
     assert got["OIDN 2x2 phases"] > got[tables.PEER] + 1  # what the tent makes of it
     assert metrics.psnr(peers["OIDN best"](case), case.reference) > metrics.psnr(case.color, case.reference) + 3
     bare = render_suites.without_aux(case)
-    assert np.array_equal(peers["OIDN best"](bare), peers["OIDN best"](renders.replace(bare, name="again")))
+    one, again = (peers["OIDN best"](renders.replace(bare, name=name)) for name in (bare.name, "again"))
+    np.testing.assert_allclose(one, again, rtol=1e-3, atol=1e-4)  # its threads may add up in another order
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
@@ -221,7 +223,8 @@ def test_oidn_gives_back_what_a_plane_took(garden):
     for _ in range(4):  # a suite of 50 frames cleans a hundred planes
         oidn.prefiltered("albedo", garden.albedo)
         pages.append(int(Path("/proc/self/statm").read_text().split()[1]))
-    assert (pages[3] - pages[1]) * os.sysconf("SC_PAGE_SIZE") < 60 * 2**20  # was 118
+    grown = min(after - before for before, after in pairwise(pages))  # a leak shows in every one, an arena in one
+    assert grown * os.sysconf("SC_PAGE_SIZE") < 30 * 2**20  # was 59
 
 
 def test_the_ceiling_is_the_filter_of_a_clean_result(garden):

@@ -101,8 +101,8 @@ def test_a_plan_of_another_user_is_not_loaded(tmp_path, caplog):
     made(path, plan=b"evil")
     try:
         os.chown(path, 65534, -1)
-    except PermissionError:
-        pytest.skip("only root can give files away")
+    except OSError:  # only root can, and in a container only to users whom it knows
+        pytest.skip("this user cannot give files away")
     assert made(path, plan=b"good") == (b"good", True)
     assert path.stat().st_uid == os.getuid()
     assert warnings(caplog) == [f"{path} is not used and made again: it belongs to another user"]

@@ -288,7 +288,7 @@ def test_a_killed_run_resumes(photos, tmp_path):
     child = subprocess.Popen(
         [*command, *settings, "--set", "steps=100000"], start_new_session=True, stdout=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not (tmp_path / "checkpoint.pt").is_file() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     os.killpg(child.pid, signal.SIGKILL)

@@ -116,7 +116,7 @@ def test_a_run_killed_at_any_point_is_made_good_by_the_next(tmp_path):
             [sys.executable, "-c", KILLED, point, "watch", source, out, "--once", "--settle", "0", "-q", "-j", "1"],
             check=False,
             capture_output=True,
-            timeout=120,
+            timeout=300,
         )
         assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
         assert list(out.glob(".mdenoise/claims/*")), point
