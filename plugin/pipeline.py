@@ -133,13 +133,12 @@ def denoise_planes(
     if options.strength == 0.0:
         return Filtered({name: layer.copy() for name, layer in planes.layers.items()})
     said: tuple[str, ...] = ()
-    given = planes
     if options.prefilter == "auto":
         planes, said = steadied(planes)
     elif options.prefilter:
         plain = replace(options, prefilter=False, strength=1.0, uncertainty=False, quality="balanced", robustness=0.0)
         planes = prefiltered(planes, lambda aux: denoise_planes(aux, engine, card, plain, cancel=cancel))
-    work = predict.plan(planes, card, options, given=given, clean_aux=not said)
+    work = predict.plan(planes, card, options, clean_aux=not said)
     look = work.look
     height, width = planes.color.shape[:2]
     most_px = largest_area(options, engine, work)

@@ -61,11 +61,8 @@ class Work:
         return total if len(self.passes) == 1 else total / np.float32(sum(one.weight for one in self.passes))
 
 
-def plan(
-    planes: Planes, card: ModelCard, options: Options, *, given: Planes | None = None, clean_aux: bool = True
-) -> Work:
-    """Everything that is decided once per image. `given` are the planes before their noise was taken out, that of
-    auxiliary ones which are not `clean_aux` and share it with the colour."""
+def plan(planes: Planes, card: ModelCard, options: Options, *, clean_aux: bool = True) -> Work:
+    """Everything that is decided once per image. Auxiliary planes that are not `clean_aux` share the colour's noise."""
     measures = choose(planes, card, options)
     look = replace(
         measure(planes, options),
@@ -75,7 +72,7 @@ def plan(
         guide_channels=card.guide_channels,
     )
     if options.robustness == "auto":
-        look = replace(look, noise=render_noise.measure(given or planes, look.exposure, look.depth_median, clean_aux))
+        look = replace(look, noise=render_noise.measure(planes, look.exposure, look.depth_median, clean_aux))
     passes = views(planes, look, options.quality)
     if measures.patterns:
         count = max(len(measures.patterns), len(passes))

@@ -34,6 +34,7 @@ INDEPENDENT, TEXTURED = 0.02, 0.085
 MOSTLY_TEXTURE, UNFILTERED = 0.03, 0.06
 AGREED_TEXTURE, AGREED_NOISE, LEAST_NOISE = -0.1, 1 / 6, 0.05
 GAUSSIAN_MIDDLE = 0.6745  # half of the values of a normal distribution are within so many deviations
+LARGEST_AUX = 8.0
 ROWS = 64  # that are weighed together
 
 
@@ -74,10 +75,10 @@ def measure(planes: Planes, exposure: float, depth_median: float | None, clean_a
     color, known = light(cut(planes.color, rows, cols, BLOCK_PX + 2), exposure)
     aux = []
     if planes.albedo is not None:
-        albedo = g.luminance(np.nan_to_num(cut(planes.albedo, rows, cols, BLOCK_PX + 2)))
+        albedo = g.luminance(known_values(cut(planes.albedo, rows, cols, BLOCK_PX + 2)))
         aux += [albedo, lit(albedo, color)]
     if planes.normal is not None:
-        aux += list(np.moveaxis(np.nan_to_num(cut(planes.normal, rows, cols, BLOCK_PX + 2)), -1, 0))
+        aux += list(np.moveaxis(known_values(cut(planes.normal, rows, cols, BLOCK_PX + 2)), -1, 0))
     if planes.depth is not None and depth_median is not None:
         aux.append(np.nan_to_num(g.relative_depth(cut(planes.depth, rows, cols, BLOCK_PX + 2), depth_median)))
     whole = rest = differences(color)
@@ -120,6 +121,11 @@ def cut(plane: np.ndarray, rows: np.ndarray, cols: np.ndarray, side: int) -> np.
     return np.ascontiguousarray(
         found.transpose(0, 2, 1, 3, 4).reshape(len(rows), len(cols), side, side, *plane.shape[2:])
     )
+
+
+def known_values(blocks: np.ndarray) -> np.ndarray:
+    """Albedo or normals without what is none of either: one such pixel would leave nothing of the regression."""
+    return np.clip(np.nan_to_num(blocks, posinf=0.0, neginf=0.0), -LARGEST_AUX, LARGEST_AUX)
 
 
 def light(blocks: np.ndarray, exposure: float) -> tuple[np.ndarray, np.ndarray]:

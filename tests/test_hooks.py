@@ -137,6 +137,15 @@ def test_radiance_of_any_scale(denoiser, scale):
     np.testing.assert_allclose(denoiser(image * np.float32(scale)) / np.float32(scale), denoiser(image), rtol=1e-3)
 
 
+@pytest.mark.parametrize("plane", ["albedo", "normal", "depth"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e30])
+def test_one_strange_value_of_an_auxiliary_plane_stays_where_it_is(denoiser, plane, value):
+    image, guides = noisy(), {"albedo": np.full((70, 90, 3), 0.5), "normal": np.full((70, 90, 3), 0.5)}
+    guides = {name: x.astype(np.float32) for name, x in (guides | {"depth": np.full((70, 90), 2.0)}).items()}
+    guides[plane][30, 40] = value
+    assert np.isfinite(denoiser(image, **guides)).all()
+
+
 @pytest.mark.parametrize("depth", [np.zeros((70, 90)), np.full((70, 90), np.inf), np.full((70, 90), np.nan)])
 def test_a_depth_that_says_nothing_changes_nothing_much(denoiser, depth):
     assert np.isfinite(denoiser(noisy(), depth=depth.astype(np.float32))).all()

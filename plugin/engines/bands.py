@@ -21,7 +21,9 @@ Span = tuple[int, int]  # rows first..end, the end excluded
 WINDOW = 8
 CHEAP_PX = 16  # so much of the image is sooner computed again than kept: joining rows is a copy of them all
 SHAPES = frozenset({"ShapeOf", "Constant", "Result", "Parameter"})
-BY_ROW = frozenset({"Add", "Divide", "Erf", "FakeQuantize", "Gelu", "MatMul", "Multiply", "MVN", "Relu", "Subtract"})
+BY_ROW = frozenset(
+    {"Add", "Divide", "Erf", "FakeQuantize", "Gelu", "MatMul", "Multiply", "MVN", "PRelu", "Relu", "Subtract"}
+)
 
 
 class UnknownGraph(ValueError):
