@@ -254,7 +254,8 @@ def test_patches_have_the_noise_of_their_samples(folder):
 
 
 def test_batches_of_renders_feed_training(folder):
-    config = load_preset("base", ["data.batch=2", "data.patch_px=32", "data.photo_share=0", "data.rendered_share=1"])
+    shares = ["data.photo_share=0", "data.rendered_share=1", "data.encoded_share=0"]
+    config = load_preset("base", ["data.batch=2", "data.patch_px=32", *shares])
     batch = next(train.batches([], [], rendered.load(folder, "train"), config, 5))
     assert batch.noisy.shape == batch.clean.shape == batch.albedo.shape == (2, 3, 32, 32)
     assert all(torch.isfinite(x).all() for x in vars(batch).values()) and torch.all(batch.linear == 1)

@@ -90,7 +90,7 @@ def adopt(config: TrainConfig) -> TrainConfig:
             raise UsageError(f"cannot start from {path}: its {name} is {value}, model.{name} is {wanted[name]}")
     found = replace(found, attention_mask=config.model.attention_mask, chroma=found.chroma or config.model.chroma)
     found = replace(found, guide_channels=max(found.guide_channels, config.model.guide_channels))
-    found = replace(found, leak=found.leak or config.model.leak)
+    found = replace(found, leak=config.model.leak or found.leak)
     return replace(config, model=found)
 
 

@@ -45,7 +45,7 @@ def dormant(net: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def redraw(net: nn.Module, asleep: dict[str, Tensor]) -> int:
-    """Give the units their first weights again; the output of `net` stays what it was. Returns how many."""
+    """Give the units their first weights again; what they put into the output is left out. Returns how many."""
     for name, which in asleep.items():
         part = net.get_submodule(name)
         fresh = Residual(len(which)).to(part.a.weight)

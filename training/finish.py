@@ -40,11 +40,11 @@ def finished(
 
     log_mean = torch.log(clean.clamp_min(0).mean(1, keepdim=True) + 1e-4).mean((2, 3), keepdim=True)
     noisy = montecarlo.fireflies(noisy, config.firefly_share, rng)
-    variance = F.avg_pool2d(F.pad((noisy - clean).square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate"), 3, 1)
     if rand(1) < config.matte_share:
         exact, sampled = montecarlo.coverage(b, noisy.shape[3], rng)
         clean, noisy, albedo, normal = clean * exact, noisy * sampled, albedo * sampled, normal * sampled
         depth = torch.where(sampled > 0, depth, NOTHING)
+    variance = F.avg_pool2d(F.pad((noisy - clean).square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate"), 3, 1)
     if rand(1) < config.splat_share:
         kernel = montecarlo.splat_kernel(rng)
         clean, noisy, albedo, normal = (montecarlo.convolve(x, kernel) for x in (clean, noisy, albedo, normal))
@@ -54,7 +54,7 @@ def finished(
             (clean, noisy, albedo, normal, depth, variance), rng
         )
         variance = variance.clamp_min(0)  # bicubic interpolation overshoots
-    elif rand(1) < config.shrink_share:
+    elif noisy.shape[3] % 128 == 0 and rand(1) < config.shrink_share:  # the network takes multiples of 64 alone
         clean, noisy, albedo, normal, depth, variance = montecarlo.shrunk(
             (clean, noisy, albedo, normal, depth, variance), noisy.shape[3] // 2, rng
         )
@@ -77,7 +77,7 @@ def finished(
     keep_normal = any_kept * (rand(b, 1, 1, 1) >= config.drop_normal).float()
     keep_depth = any_kept * (rand(b, 1, 1, 1) >= config.drop_depth).float()
     keep_variance = any_kept * (rand(b, 1, 1, 1) >= config.drop_variance).float()
-    hit = torch.where(depth < NOTHING, depth, torch.nan)
+    hit = torch.where(depth < NOTHING / 2, depth, torch.nan)
     near = hit.flatten(1).nanmedian(1).values.nan_to_num(1.0).view(b, 1, 1, 1)
     far = depth > 1e4 * near
     log_depth = torch.where(far, 1.0, (torch.log2(depth.clamp_min(1e-4) / near) / 4.0).clamp(-1, 1))

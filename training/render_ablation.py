@@ -43,7 +43,9 @@ VARIANTS = {
         "L1 of four scales and gradients": dict(render_loss="multiscale"),
     },
 }
-NARROW = dict(photo_share=0.0, most_spp=8.0, firefly_share=0.0, splat_share=0.0, resize_share=0.0, noisy_aov_share=0.0)
+LATER = ("firefly", "splat", "resize", "shrink", "sharpen", "matte", "encoded", "noisy_aov")
+NARROW = dict(photo_share=0.0, most_spp=8.0, turned_normals=0.0, encoded_normals=0.0)
+NARROW |= {f"{name}_share": 0.0 for name in LATER}
 
 
 def grid(base: TrainConfig, of: str, steps: int, seed: int) -> dict[str, TrainConfig]:
