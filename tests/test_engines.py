@@ -1,6 +1,10 @@
 """Which engine is taken, why not another one, and that those of GPUs are handed and hand back the right planes."""
 
 import logging
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,8 @@ from mdenoise.engines import cuda, filter_layers, open_engine
 from mdenoise.engines.triples import arrange
 from mdenoise.errors import EngineError
 from mdenoise.frame import Planes
+
+from .processes import PATIENCE_S
 
 NO_GPU = cuda.missing()
 without_gpu = pytest.mark.skipif(NO_GPU is None, reason="this machine has a GPU")
@@ -193,3 +199,16 @@ def test_the_shipped_model_has_ranges_for_eight_bits():
     assert len(models.load_card().int8) > 20
     options = Options(device="cpu", engine="openvino", precision="int8")
     assert open_engine(models.load_card(), options).precision == "int8"
+
+
+def test_processes_that_start_one_after_another_share_a_cold_cache(tmp_path):
+    """OpenVINO takes a file that another process is still writing for a damaged one, and removes it."""
+    code = (
+        "import sys, time, numpy, mdenoise; denoiser = mdenoise.Denoiser()\n"
+        "time.sleep(max(0, float(sys.argv[1]) - time.time()))\n"
+        "for side in (64, 128, 192, 256): denoiser(numpy.ones((side, side, 3), numpy.float32))"
+    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    start = time.time() + 4
+    running = [subprocess.Popen([sys.executable, "-c", code, str(start + 0.12 * i)], env=environment) for i in range(6)]
+    assert [process.wait(PATIENCE_S) for process in running] == [0] * 6

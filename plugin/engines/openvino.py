@@ -16,7 +16,7 @@ import numpy as np
 
 from mdenoise.engines import CHROMA, LEVELS, bands
 from mdenoise.engines.int8 import round_layers
-from mdenoise.engines.plans import private_folder
+from mdenoise.engines.plans import held_alone, private_folder
 from mdenoise.errors import EngineError
 from mdenoise.filter import _native, as_float32, usable_cpus
 from mdenoise.models import ModelCard
@@ -106,19 +106,19 @@ class OpenVinoEngine:
         return round_layers(model, self._ranges, import_openvino().opset13) if self._ranges else model
 
     def _compiled(self, model: Any, kind: str) -> Any:
-        # A folder for each model: OpenVINO's own key takes two that differ in a few constants for the same.
-        cache = {} if self._cache is None else {"CACHE_DIR": str(self._cache / kind)}
-        return self._core.compile_model(
-            model,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp16": "f16"}.get(self.precision, "f32"),
-                "INFERENCE_NUM_THREADS": usable_cpus(),
-                "ENABLE_CPU_PINNING": False,
-            }
-            | cache,
-        )
+        values = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp16": "f16"}.get(self.precision, "f32"),
+            "INFERENCE_NUM_THREADS": usable_cpus(),
+            "ENABLE_CPU_PINNING": False,
+        }
+        if self._cache is None:
+            return self._core.compile_model(model, "CPU", values)
+        # A folder for each model: OpenVINO's own key takes two that differ in a few constants for the same. And two
+        # processes that write one file there at a time fail.
+        with held_alone(self._cache / kind) as folder:
+            cache = {} if folder is None else {"CACHE_DIR": str(folder)}
+            return self._core.compile_model(model, "CPU", values | cache)
 
     def _request(self, shape: tuple[int, ...], chroma: bool) -> Any:
         request = self._requests.pop((*shape, chroma), None)

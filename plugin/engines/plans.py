@@ -39,6 +39,24 @@ def private_folder(name: str) -> Path | None:
     return folder
 
 
+@contextmanager
+def held_alone(folder: Path) -> Iterator[Path | None]:
+    """`folder`, made for this user, while no other process is in here; None where that cannot be.
+
+    For libraries that keep files of their own there and do not expect another process to write the same one.
+    """
+    with ExitStack() as held:
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            held.enter_context(_locked(folder / "lock"))
+        except OSError as error:
+            log.warning("compiled models are not kept: %s: %s", folder, error.strerror)
+            found = None
+        else:
+            found = folder
+        yield found
+
+
 def load_or_build(path: Path, key: Mapping[str, object], build: Callable[[], bytes]) -> tuple[bytes, bool]:
     """The plan for `key` and whether it was made now; `path` keeps it. What cannot be used is made again.
 
