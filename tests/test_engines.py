@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mdenoise import engines, models, pipeline
 from mdenoise.cli import main
 from mdenoise.config import Options
-from mdenoise.engines import cuda, filter_layers, open_engine
+from mdenoise.engines import cuda, filter_layers, open_engine, openvino
 from mdenoise.engines.triples import arrange
 from mdenoise.errors import EngineError
 from mdenoise.frame import Planes
@@ -212,3 +212,14 @@ def test_processes_that_start_one_after_another_share_a_cold_cache(tmp_path):
     start = time.time() + 4
     running = [subprocess.Popen([sys.executable, "-c", code, str(start + 0.12 * i)], env=environment) for i in range(6)]
     assert [process.wait(PATIENCE_S) for process in running] == [0] * 6
+
+
+def test_the_cache_on_the_disk_does_not_grow_with_every_size(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(openvino, "FILES_KEPT", 2)
+    engine, sizes = openvino.OpenVinoEngine(models.load_card("base")), (64, 128, 192, 256)
+    names = []
+    for width in sizes:
+        engine.predict(np.zeros((1, 17, 64, width), np.float32))
+        names.append({path.name for path in tmp_path.rglob("*.blob")})
+    assert [len(found) for found in names] == [1, 2, 2, 2] and not names[1] & names[3]

@@ -16,12 +16,13 @@ import numpy as np
 
 from mdenoise.engines import CHROMA, LEVELS, bands
 from mdenoise.engines.int8 import round_layers
-from mdenoise.engines.plans import held_alone, private_folder
+from mdenoise.engines.plans import held_alone, private_folder, trim
 from mdenoise.errors import EngineError
 from mdenoise.filter import _native, as_float32, usable_cpus
 from mdenoise.models import ModelCard
 
 SIZES_KEPT = 4  # each holds the memory of its tile
+FILES_KEPT = 32  # compiled graphs of one model on the disk, 6 MB each; every size of image has its own
 BANDS_KEPT = 8  # graphs of bands, without their memory; an image has three or four
 PRECISIONS = {"f32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
 X86 = ("x86_64", "AMD64")
@@ -118,7 +119,10 @@ class OpenVinoEngine:
         # processes that write one file there at a time fail.
         with held_alone(self._cache / kind) as folder:
             cache = {} if folder is None else {"CACHE_DIR": str(folder)}
-            return self._core.compile_model(model, "CPU", values | cache)
+            compiled = self._core.compile_model(model, "CPU", values | cache)
+            if folder is not None:
+                trim(folder, "*.blob", FILES_KEPT)
+        return compiled
 
     def _request(self, shape: tuple[int, ...], chroma: bool) -> Any:
         request = self._requests.pop((*shape, chroma), None)

@@ -57,6 +57,14 @@ def held_alone(folder: Path) -> Iterator[Path | None]:
         yield found
 
 
+def trim(folder: Path, pattern: str, count: int) -> None:
+    """Leave the `count` youngest files that match."""
+    with suppress(OSError):  # in use, or gone: the next one will do it
+        files = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
+        for path in files[: max(0, len(files) - count)]:
+            path.unlink()
+
+
 def load_or_build(path: Path, key: Mapping[str, object], build: Callable[[], bytes]) -> tuple[bytes, bool]:
     """The plan for `key` and whether it was made now; `path` keeps it. What cannot be used is made again.
 
