@@ -29,9 +29,13 @@ TEXTURED_WEIGHED = 1.2  # of frames with fine texture, where more is lost by sme
 # Agreement of second differences two pixels apart, 1/6 for white noise. A quarter of the blocks has more than 0.06, or
 # 0.01 at most if a filter spread the noise. The mean of frames without fine texture is 0.095 and more.
 INDEPENDENT, TEXTURED = 0.02, 0.085
-# With a mean below that, glints and grass are more than the noise, unless a filter spread it: then no quarter of the
-# blocks has more than the second. The noise is taken for as much as stands between what they have and white noise has.
-MOSTLY_TEXTURE, UNFILTERED = 0.03, 0.06
+# Where noise is white and texture hides it elsewhere, a twentieth of the means over 3x3 blocks agree by as much and
+# three tenths of the mean of all: 0.119 and more in frames of print, grass and glints, 0.112 and less in those that a
+# box shrunk.
+WHITE_SOMEWHERE, OF_THE_MEAN = 0.116, 0.3
+# With a mean below that, glints are more than the noise. It is taken for as much as stands between what blocks have and
+# what white noise has.
+MOSTLY_TEXTURE = 0.03
 AGREED_TEXTURE, AGREED_NOISE, LEAST_NOISE = -0.1, 1 / 6, 0.05
 GAUSSIAN_MIDDLE = 0.6745  # half of the values of a normal distribution are within so many deviations
 LARGEST_AUX = 8.0
@@ -90,15 +94,14 @@ def measure(planes: Planes, exposure: float, depth_median: float | None, clean_a
         return Measured(rows, cols, np.where(known, variance, np.inf), 0.0, False)
     energy, product = agreement(rest)
     agreed = product[noisy] / energy[noisy]
-    quarter = np.quantile(agreed, 0.75)  # texture makes some blocks seem filtered
-    if quarter < INDEPENDENT:
+    if np.quantile(agreed, 0.75) < INDEPENDENT:  # texture makes some blocks seem so
         return None
     deviation = np.sqrt(variance[noisy])
     mean = np.average(agreed, weights=deviation)
-    textured = bool(mean < TEXTURED)
+    textured = bool(mean < TEXTURED) and most_white(energy, product, noisy) - OF_THE_MEAN * mean > WHITE_SOMEWHERE
     if textured:  # a few pixels on print, lamps and blades would pass for noise of the whole block
         variance = (np.median(np.abs(rest), axis=(2, 3)) / GAUSSIAN_MIDDLE) ** 2
-        if mean < MOSTLY_TEXTURE and quarter > UNFILTERED:
+        if mean < MOSTLY_TEXTURE:
             variance = variance * noise_part(energy, product)
     elif not clean_aux:
         variance = (whole * whole).mean(axis=(2, 3))
@@ -162,6 +165,15 @@ def agreement(rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     down = (rest[..., :-2, :] * rest[..., 2:, :]).mean(axis=(-2, -1))
     across = (rest[..., :-2] * rest[..., 2:]).mean(axis=(-2, -1))
     return (rest * rest).mean(axis=(-2, -1)), (down + across) / 2
+
+
+def most_white(energy: np.ndarray, product: np.ndarray, noisy: np.ndarray) -> float:
+    """What a twentieth of the 3x3 blocks exceeds: whether some of the image has white noise, so that what differs
+    elsewhere is texture, and not a filter's doing."""
+    agreed = np.where(noisy, product / np.maximum(energy, SILENT**2), 0)
+    share = smooth(noisy.astype(np.float32))
+    found = noisy & (share > 0.6)
+    return float(np.quantile(smooth(agreed)[found] / share[found], 0.95)) if found.any() else 0.0
 
 
 def noise_part(energy: np.ndarray, product: np.ndarray) -> np.ndarray:

@@ -74,9 +74,24 @@ def test_fine_texture_is_told_from_noise():
     grains = np.pad(np.random.default_rng(3).standard_normal((SIDE, SIDE)), 1, mode="wrap")
     tall = grains[:-2] + 2 * grains[1:-1] + grains[2:]
     cloth = (1 + 0.02 * (tall[:, :-2] + 2 * tall[:, 1:-1] + tall[:, 2:]))[..., None].astype(np.float32)
+    cloth[: SIDE // 3] = 1  # beside a plain wall
     woven = replace(smooth, color=(smooth.color * cloth).astype(np.float32))
     assert not measured(smooth).textured and measured(woven).textured
     assert measured(smooth).told() is None and measured(woven).told() is not None
+
+
+def test_a_shrunk_frame_is_not_taken_for_texture():
+    """What a box spread is as little like white noise as texture is, but everywhere."""
+    big, _ = scene(0.3)
+    kept = round(0.77 * SIDE)
+    edges = np.linspace(0, SIDE, kept + 1)
+    covered = np.clip(
+        np.minimum(edges[1:, None], np.arange(1, SIDE + 1)) - np.maximum(edges[:-1, None], np.arange(SIDE)), 0, 1
+    )
+    box = (covered / covered.sum(1, keepdims=True)).astype(np.float32)
+    small = {n: np.einsum("yh,xw,hwc->yxc", box, box, getattr(big, n)) for n in ("color", "albedo", "normal")}
+    found = measured(replace(big, layers={"": small["color"]}, **small))
+    assert not found.textured and found.told() is None
 
 
 def test_black_print_on_white_is_not_noise():
