@@ -18,12 +18,11 @@ import numpy as np
 
 from mdenoise import guide as g
 from mdenoise.frame import Filtered, Planes
-from mdenoise.render_noise import agreement, differences
+from mdenoise.render_noise import BLOCK_PX, agreement, differences
 from mdenoise.warp import box
 
 SAMPLES, SAMPLE_PX = 8, 32  # blocks to either side that tell whether there is any noise, and their sides
 NOISY_SHARE = 0.02  # of the pixels of those blocks
-PART_PX = 12  # of which each is judged by itself
 AGREED = 0.1  # that a quarter exceeds, or it is texture; of noise 0.11 to 0.25, of print and weave -0.1 to 0.09
 SILENT = 1e-3  # deviations of second differences that say nothing
 WEAK = 0.01  # deviation, relative to the albedo, below which noise is not seen
@@ -90,7 +89,7 @@ def noisy_share(albedo: np.ndarray) -> float:
     blocks = np.stack([finite(block)[0] for block in g.patches(albedo, SAMPLE_PX, SAMPLES)])
     noisy = texture_gain(blocks) < 1
     share = float(noisy.mean())
-    if share < NOISY_SHARE or min(blocks.shape[1:3]) < PART_PX + 2:
+    if share < NOISY_SHARE or min(blocks.shape[1:3]) < BLOCK_PX + 2:
         return share
     energy, product = agreement(parts(differences(blocks.mean(axis=-1))))
     found = (parts(noisy[:, 1:-1, 1:-1]).mean(axis=(1, 2)) > 0.5) & (energy > SILENT**2)
@@ -98,11 +97,11 @@ def noisy_share(albedo: np.ndarray) -> float:
 
 
 def parts(blocks: np.ndarray) -> np.ndarray:
-    """(n, h, w) cut into squares of PART_PX, (m, PART_PX, PART_PX); what is left over is left out."""
+    """(n, h, w) cut into squares of BLOCK_PX, (m, BLOCK_PX, BLOCK_PX); what is left over is left out."""
     n, h, w = blocks.shape
-    rows, cols = h // PART_PX, w // PART_PX
-    cut = blocks[:, : rows * PART_PX, : cols * PART_PX].reshape(n, rows, PART_PX, cols, PART_PX)
-    return cut.transpose(0, 1, 3, 2, 4).reshape(-1, PART_PX, PART_PX)
+    rows, cols = h // BLOCK_PX, w // BLOCK_PX
+    cut = blocks[:, : rows * BLOCK_PX, : cols * BLOCK_PX].reshape(n, rows, BLOCK_PX, cols, BLOCK_PX)
+    return cut.transpose(0, 1, 3, 2, 4).reshape(-1, BLOCK_PX, BLOCK_PX)
 
 
 def finite(albedo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from mdenoise.chroma import OPPONENTS
 from mdenoise.mosaic import stabilise
 from mdenoise.training import gbuffers, montecarlo
 from mdenoise.training.filter import outlier_weight_torch
-from mdenoise.training.finish import finished
+from mdenoise.training.finish import NOTHING, finished
 from mdenoise.training.photo_patches import crops, photo_batch, raw_batch
 from mdenoise.training.rendered import Rendered, rendered_batch
 
@@ -121,7 +121,7 @@ def render_batch(scene: gbuffers.Scene, config: DataConfig, rng: torch.Generator
     noisy_specular = montecarlo.monte_carlo(specular, spp, shape, hit, torch.zeros(1), rng)
     clean, noisy = clean + scene.specular.mean(2), noisy + clear * specular + (1 - clear) * noisy_specular
 
-    albedo, normal, depth = sampled(scene.albedo), sampled(scene.normal), scene.depth.clamp_max(1e9)
+    albedo, normal, depth = sampled(scene.albedo), sampled(scene.normal), scene.depth.clamp_max(NOTHING)
     if rand(1) < config.noisy_aov_share:
         reach = float(rand(1)) * 3 + 1
         rays = int(torch.randint(1, 5, (1,), generator=rng))

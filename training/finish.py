@@ -49,16 +49,13 @@ def finished(
         kernel = montecarlo.splat_kernel(rng)
         clean, noisy, albedo, normal = (montecarlo.convolve(x, kernel) for x in (clean, noisy, albedo, normal))
 
+    planes = (clean, noisy, albedo, normal, depth, variance)
     if rand(1) < config.resize_share:
-        clean, noisy, albedo, normal, depth, variance = montecarlo.enlarged(
-            (clean, noisy, albedo, normal, depth, variance), rng
-        )
-        variance = variance.clamp_min(0)  # bicubic interpolation overshoots
+        planes = montecarlo.enlarged(planes, rng)
     elif noisy.shape[3] % 128 == 0 and rand(1) < config.shrink_share:  # the network takes multiples of 64 alone
-        clean, noisy, albedo, normal, depth, variance = montecarlo.shrunk(
-            (clean, noisy, albedo, normal, depth, variance), noisy.shape[3] // 2, rng
-        )
-        variance = variance.clamp_min(0)
+        planes = montecarlo.shrunk(planes, noisy.shape[3] // 2, rng)
+    clean, noisy, albedo, normal, depth, variance = planes
+    variance = variance.clamp_min(0)  # bicubic interpolation overshoots
     if rand(1) < config.sharpen_share:
         clean, noisy = montecarlo.sharpened((clean, noisy), rng)
     h, w = noisy.shape[2:]

@@ -121,8 +121,7 @@ def shrunk(planes: tuple[Tensor, ...], side: int, rng: torch.Generator) -> tuple
 def sharpened(planes: tuple[Tensor, ...], rng: torch.Generator) -> tuple[Tensor, ...]:
     """Unsharp masking as compositors do it, one strength and radius for all planes."""
     amount, sigma = float(uniform((1,), 0.2, 1.0, rng)), float(uniform((1,), 0.6, 1.5, rng))
-    taps = torch.exp(-0.5 * (torch.arange(-4.0, 5.0) / sigma) ** 2)
-    return tuple(p + amount * (p - convolve(p, taps / taps.sum())) for p in planes)
+    return tuple(p + amount * (p - defocused(p, sigma)) for p in planes)
 
 
 def coverage(b: int, side: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mdenoise.errors import InputError
-from mdenoise.training.finish import finished
+from mdenoise.training.finish import NOTHING, finished
 
 if TYPE_CHECKING:
     from mdenoise.training.data import DataConfig
@@ -108,7 +108,7 @@ def patch(scene: Rendered, side: int, config: DataConfig, rng: torch.Generator) 
         steady_albedo, steady_normal = scene.albedo[inside][-1].float() / 255, scene.normal[inside][-1].float() / 127
         mirror = (steady_albedo.amax(0) < BLACK) & (steady_normal.norm(dim=0) > 0.5)
         albedo = torch.where(mirror, 1.0, albedo)
-    return noisy, clean, albedo, normal, torch.where(depth > 0, depth, 1e9)
+    return noisy, clean, albedo, normal, torch.where(depth > 0, depth, NOTHING)
 
 
 def rendered_batch(scenes: Sequence[Rendered], config: DataConfig, rng: torch.Generator) -> dict[str, Tensor]:
